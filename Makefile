@@ -1,0 +1,59 @@
+# Two commands matter: `make devnet` and `make test`. Each makes .venv by itself on a bare machine with Python 3.11 or 3.12.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := install
+
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+# A name on PATH may be a dead shim, and a system Python may lack venv: each candidate is RUN before it is believed.
+define FIND_PYTHON
+for candidate in $${PYTHON:-} python3.12 python3.11 python3; do \
+  if "$$candidate" -c 'import sys, ensurepip, venv; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 12))' >/dev/null 2>&1; then \
+    echo "$$candidate"; exit 0; \
+  fi; \
+done; \
+echo "No usable Python found: Datacar needs Python 3.11 or 3.12 with the venv module" >&2; \
+echo "(Debian/Ubuntu: apt-get install python3.11 python3.11-venv; or set PYTHON=/path/to/python3.11)." >&2; \
+exit 1
+endef
+
+.PHONY: install
+install: $(STAMP)  ## make .venv with .venv/bin/datacar
+
+$(STAMP): requirements.txt pyproject.toml
+	@python="$$($(FIND_PYTHON))" && echo "making $(VENV) with $$python ($$($$python --version))" && "$$python" -m venv --clear $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.txt
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $(STAMP)
+
+.PHONY: devnet
+devnet: $(STAMP)  ## 4 real nodes with a live table; Ctrl-C stops them and keeps their data
+	@$(BIN)/datacar devnet up
+
+.PHONY: check
+check: $(STAMP)  ## style, types and import rules
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports --config pyproject.toml
+
+.PHONY: test
+test: check  ## everything CI runs
+	@$(BIN)/pytest
+
+.PHONY: bench
+bench: $(STAMP)  ## the figures of docs/benchmarks.md
+	@$(BIN)/datacar bench hash
+	@$(BIN)/datacar bench signature
+	@$(BIN)/datacar bench cluster
+
+.PHONY: lock
+lock: $(STAMP)  ## refresh requirements.txt (needs uv on PATH)
+	@uv pip compile --universal --generate-hashes --no-emit-index-url --no-emit-find-links --no-header \
+	  --python-version 3.11 --extra dev pyproject.toml -o requirements.txt
+
+.PHONY: clean
+clean:
+	@rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -1,0 +1,1 @@
+"""Hash, signature and whole-cluster benchmarks."""

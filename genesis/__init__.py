@@ -1,0 +1,1 @@
+"""Genesis specification, presets, key ceremony and network generator."""

@@ -1,0 +1,1 @@
+"""The only place that wires things: driver, mempool, storage, RPC."""

@@ -1,0 +1,1 @@
+"""Framing, handshake and peers as pure code, and one asyncio transport over mutual TLS."""

@@ -1,0 +1,1 @@
+"""Tests: unit, property, vectors, scenarios and real clusters."""

@@ -1,0 +1,1 @@
+"""Contract runtime: typed ABI, gas, events, atomic calls, and the contracts themselves. Deterministic by construction."""
