@@ -146,6 +146,12 @@ class Replica:
             self._advance(tip)
         return self._take()
 
+    def on_divergence(self, height: Height, reason: str, now_ms: int) -> Effects:
+        """Take that a certified block of `height` executes differently here: stop voting (rule 3)."""
+        self._now = now_ms
+        self._halt(f"diverged at height {height}: {reason}", self._round.tip.block_hash)
+        return self._take()
+
     def on_peer_tip(self, member: MemberId, height: Height, now_ms: int) -> Effects:
         """Take a member's stated tip: a hint to fetch, and evidence for the end of a quarantine."""
         self._now = now_ms

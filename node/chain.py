@@ -1,0 +1,197 @@
+"""The chain as one node holds it: builds, executes and commits blocks on the tip. No I/O but the store's, no clock.
+
+Building and executing are pure on top of the committed state: a result is a value that is thrown away unless its block is
+decided. `commit` alone changes anything, in one atomic synced batch.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+
+from genesis.block import GenesisBlock
+
+from ledger.block import Block, Header
+from ledger.certificate import QuorumCertificate
+from ledger.committee import Committee
+from ledger.errors import RejectedError, invariant
+from ledger.hashing import ZERO_HASH
+from ledger.list_root import list_root
+from ledger.parameters import ChainParameters
+from ledger.policy import contract_address
+from ledger.state_tree import StateRoot, StateTree, TreeUpdate
+from ledger.transaction import Transaction
+from ledger.types import BlockHash, Height, MemberId, TxId, View
+from node.storage import BlockStore, StorageError
+from vm.context import BlockContext
+from vm.executor import BlockExecution, Executor
+
+FEE_ACCOUNT = contract_address("fees")
+
+
+class InvalidBlockError(RejectedError):
+    """A proposed or fetched block that this chain cannot take; `reason` says what is wrong with it."""
+
+    def __init__(self, message: str, **details: object) -> None:
+        super().__init__("invalid_block", message, hint="nothing to do: its proposer is at fault", **details)
+
+
+@dataclass(frozen=True, slots=True)
+class ExecutedBlock:
+    """A block with everything that committing it writes."""
+
+    header: Header
+    block_hash: BlockHash
+    transactions: tuple[Transaction, ...]
+    execution: BlockExecution
+    tree: TreeUpdate
+
+    @property
+    def block(self) -> Block:
+        """Return the header and the ordered bytes."""
+        return Block(self.header, tuple(transaction.raw for transaction in self.transactions))
+
+
+class Chain:
+    """The committed chain and what can be put on top of it."""
+
+    def __init__(self, genesis: GenesisBlock, store: BlockStore, executor: Executor) -> None:
+        self.genesis_hash = genesis.spec.hash
+        self.parameters: ChainParameters = genesis.spec.parameters
+        self.committee: Committee = genesis.spec.committee
+        self.store = store
+        self.executor = executor
+        self._tree = StateTree(self.genesis_hash, store.raw)
+        if store.tip_height() is None:
+            self._write_genesis(genesis)
+        self._load_tip()
+
+    def _write_genesis(self, genesis: GenesisBlock) -> None:
+        update = self._tree.update(None, Height(0), genesis.state)
+        invariant(update.root.digest == genesis.header.state_root, "the genesis header commits to the genesis state")
+        block = Block(genesis.header, ())
+        self.store.commit(block, genesis.header.hash(self.genesis_hash), None, (), (), genesis.state, update.nodes)
+
+    def _load_tip(self) -> None:
+        height = self.store.tip_height()
+        header = None if height is None else self.store.header(height)
+        root = None if height is None else self._tree.root_at(height)
+        if height is None or header is None or root is None or root.digest != header.state_root:
+            hint = "restore a backup, or delete the data folder and let the node sync again"
+            raise StorageError("store_corrupt", f"the block or the state of height {height} is missing or wrong", hint=hint)
+        self.tip = header
+        self.tip_hash = header.hash(self.genesis_hash)
+        self.tip_certificate = self.store.certificate(height)
+        self._root: StateRoot = root
+
+    def context(self, timestamp_ms: int) -> BlockContext:
+        """Return what execution takes from a block on the tip."""
+        params = self.parameters
+        return BlockContext(Height(self.tip.height + 1), timestamp_ms, params.gas_price_motes, FEE_ACCOUNT, params.block_max_gas)
+
+    # ---- on top of the tip
+
+    def build(
+        self, candidates: Iterable[Transaction], max_transactions: int, view: View, proposer: MemberId, now_ms: int
+    ) -> ExecutedBlock:
+        """Return a new block of admissible candidates, executed; perhaps an empty one."""
+        timestamp_ms = max(now_ms, self.tip.timestamp_ms + 1)
+        built = self.executor.build(
+            self.store.state,
+            self.context(timestamp_ms),
+            self._admissible(candidates, timestamp_ms),
+            min(max_transactions, self.parameters.block_max_transactions),
+            self.parameters.block_max_bytes,
+        )
+        commit = self.committee.hash(self.genesis_hash)
+        draft = Header(
+            Height(self.tip.height + 1),
+            view,
+            self.tip_hash,
+            proposer,
+            timestamp_ms,
+            ZERO_HASH,
+            ZERO_HASH,
+            ZERO_HASH,
+            commit,
+            commit,
+            0,
+        )
+        return self._finish(draft, built.included, built.execution)
+
+    def execute(self, header: Header, transactions: Sequence[Transaction]) -> ExecutedBlock:
+        """Return a proposal's block executed on the tip; raises `InvalidBlockError` for anything that is not as it says."""
+        if header.height != self.tip.height + 1 or header.parent_hash != self.tip_hash:
+            raise InvalidBlockError("the block does not follow from the tip", height=header.height, tip=self.tip.height)
+        self._check_entries(header, transactions)
+        try:
+            execution = self.executor.execute(self.store.state, self.context(header.timestamp_ms), transactions)
+        except RejectedError as error:
+            raise InvalidBlockError(f"an entry may not stand where it does: {error.message}", **error.details) from error
+        executed = self._finish(header, tuple(transactions), execution)
+        for name in Header.__slots__:
+            expected, got = getattr(executed.header, name), getattr(header, name)
+            if expected != got:
+                raise InvalidBlockError(f"{name} differs", field=name, expected=_text(expected), got=_text(got))
+        return executed
+
+    def commit(self, executed: ExecutedBlock, certificate: QuorumCertificate) -> None:
+        """Make a decided block durable and the new tip."""
+        invariant(executed.header.parent_hash == self.tip_hash, "a block is committed on its parent")
+        self.store.commit(
+            executed.block,
+            executed.block_hash,
+            certificate,
+            executed.execution.receipts,
+            [transaction.id for transaction in executed.transactions],
+            executed.execution.changes,
+            executed.tree.nodes,
+        )
+        self._tree.adopt(executed.tree)
+        self._root = executed.tree.root
+        self.tip, self.tip_hash, self.tip_certificate = executed.header, executed.block_hash, certificate
+
+    # ---- which transactions may stand in the next block (protocol, section Transactions)
+
+    def is_timely(self, transaction: Transaction, block_time_ms: int) -> bool:
+        """Return whether `valid_until_ms` lets a block stamped so hold the transaction."""
+        return block_time_ms <= transaction.body.valid_until_ms <= block_time_ms + self.parameters.tx_window_ms
+
+    def committed_at(self, tx_id: TxId) -> tuple[Height, int] | None:
+        """Return the height and index of a committed transaction."""
+        return self.store.find_transaction(tx_id)
+
+    def _admissible(self, candidates: Iterable[Transaction], block_time_ms: int) -> Iterator[Transaction]:
+        for transaction in candidates:
+            if self.is_timely(transaction, block_time_ms) and self.committed_at(transaction.id) is None:
+                yield transaction
+
+    def _check_entries(self, header: Header, transactions: Sequence[Transaction]) -> None:
+        ids = {transaction.id for transaction in transactions}
+        if len(ids) != len(transactions):
+            raise InvalidBlockError("a transaction stands twice in the block")
+        size_bytes = sum(len(transaction.raw) for transaction in transactions)
+        if len(transactions) > self.parameters.block_max_transactions or size_bytes > self.parameters.block_max_bytes:
+            raise InvalidBlockError("the block is over its limits", transactions=len(transactions), size_bytes=size_bytes)
+        for transaction in transactions:
+            if not self.is_timely(transaction, header.timestamp_ms):
+                raise InvalidBlockError("an entry is expired or too far ahead", id="0x" + transaction.id.hex())
+            if self.committed_at(transaction.id) is not None:
+                raise InvalidBlockError("an entry is committed already", id="0x" + transaction.id.hex())
+
+    def _finish(self, draft: Header, transactions: tuple[Transaction, ...], execution: BlockExecution) -> ExecutedBlock:
+        """Return the executed block whose header carries the roots that `execution` leads to."""
+        tree = self._tree.update(self._root, draft.height, execution.changes)
+        commit = self.committee.hash(self.genesis_hash)
+        header = replace(
+            draft,
+            transactions_root=list_root(self.genesis_hash, [transaction.tx_hash for transaction in transactions]),
+            receipts_root=list_root(self.genesis_hash, [receipt.hash(self.genesis_hash) for receipt in execution.receipts]),
+            state_root=tree.root.digest,
+            committee_hash=commit,
+            next_committee_hash=commit,
+            gas_used=execution.gas_used,
+        )
+        return ExecutedBlock(header, header.hash(self.genesis_hash), transactions, execution, tree)
+
+
+def _text(value: object) -> object:
+    return "0x" + value.hex() if isinstance(value, bytes) else value

@@ -1,0 +1,369 @@
+"""The one driver: feeds the replica and carries out its effects, always persist (fsync) -> send -> apply -> publish.
+
+Everything runs on one event loop, consensus messages first. Inputs are queued, so that an effect never re-enters the replica
+while another input's effects are half done. A disk that does not take a write stops the node: it never votes on hope.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+from typing import Final, assert_never
+
+import structlog
+
+from consensus.effects import (
+    Broadcast,
+    BuildBlock,
+    CommitBlock,
+    Effect,
+    Effects,
+    Execute,
+    FetchBlocks,
+    FetchBodies,
+    Halt,
+    Persist,
+    Proposal,
+    Relay,
+    SendBlock,
+    SetTimer,
+    Timer,
+)
+from consensus.messages import Message, Signed, signing_digest
+from consensus.replica import Replica
+from consensus.round import Tip
+from consensus.verify import authenticate
+from ledger.block import Block
+from ledger.certificate import QuorumCertificate
+from ledger.crypto import sign
+from ledger.errors import DatacarError
+from ledger.transaction import Transaction
+from ledger.types import BlockHash, Height, MemberId
+from node.bodies import BodyCollector
+from node.chain import Chain, ExecutedBlock
+from node.clock import now_ms
+from node.finality import Finality
+from node.gossip import Gossip
+from node.intake import Intake
+from node.sign_file import SignFile
+from node.sync import BlockSync
+from p2p.messages import Application, Blocks, Bodies, Consensus, GetBlocks, GetBodies, Status, Transactions, fit_blocks
+from p2p.transport import Transport
+
+FULL_BATCH: Final = 256  # so many waiting transactions need no batch delay
+
+log = structlog.get_logger("consensus")
+
+
+class Driver:
+    """One member's consensus on real sockets and a real disk. `fail` is called once when the node must stop."""
+
+    def __init__(
+        self,
+        *,
+        chain: Chain,
+        replica: Replica,
+        seed: bytes,
+        sign_file: SignFile,
+        intake: Intake,
+        finality: Finality,
+        transport: Transport,
+        batch_delay_ms: int,
+        fail: Callable[[BaseException], None],
+    ) -> None:
+        self.chain = chain
+        self.replica = replica
+        self.intake = intake
+        self.finality = finality
+        self.transport = transport
+        self.gossip = Gossip(intake, transport)
+        self.sync = BlockSync(chain, intake, transport, self)
+        self.committed_blocks = 0
+        self.committed_transactions = 0
+        self.last_commit_ms = now_ms()
+        self._bodies = BodyCollector(intake, transport, replica.config.me)
+        self._seed = seed
+        self._sign_file = sign_file
+        self._batch_delay_ms = batch_delay_ms
+        self._fail = fail
+        self._inputs: deque[Callable[[], Effects]] = deque()
+        self._running = False
+        self._stopped = False
+        self._timers: dict[Timer, asyncio.TimerHandle] = {}
+        self._work_timer: asyncio.TimerHandle | None = None
+        self._heartbeat_timer: asyncio.TimerHandle | None = None
+        self._executed: dict[BlockHash, ExecutedBlock] = {}
+        self._executions: dict[BlockHash, asyncio.Task[None]] = {}
+
+    # ---- life
+
+    def start(self) -> None:
+        """Take up consensus where the disk says; needs a running event loop."""
+        self._post(lambda: self.replica.start(now_ms()))
+        self._schedule_work()
+
+    async def stop(self) -> None:
+        """Stop taking part; nothing is sent or written after this."""
+        self._stopped = True
+        for handle in [*self._timers.values(), self._work_timer, self._heartbeat_timer]:
+            if handle is not None:
+                handle.cancel()
+        tasks = list(self._executions.values())
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await self.sync.stop()
+        self.gossip.stop()
+
+    # ---- the network's side (p2p.peers.Handler)
+
+    def on_connected(self, member_id: MemberId) -> None:
+        """Tell a new peer our tip and what is pending."""
+        log.info("member connected", member=member_id)
+        self.transport.send(member_id, Status(self.chain.tip.height, self.chain.tip_hash))
+        self.gossip.introduce(member_id)
+
+    def on_disconnected(self, member_id: MemberId, reason: str) -> None:
+        """Note a lost peer."""
+        log.info("member disconnected", member=member_id, reason=reason)
+
+    def on_message(self, member_id: MemberId, message: Application) -> None:
+        """Take a peer's message."""
+        if self._stopped:
+            return
+        match message:
+            case Consensus(payload):
+                self._on_consensus(member_id, payload)
+            case Transactions(raws):
+                self.gossip.receive(raws)
+                self._bodies.on_gossip()
+            case Status(height, _):
+                self.sync.tips[member_id] = height
+                self._post(lambda: self.replica.on_peer_tip(member_id, height, now_ms()))
+            case GetBodies():
+                self._send_bodies(member_id, message)
+            case Bodies():
+                if (proposal := self._bodies.on_bodies(message)) is not None:
+                    self._post(lambda: self.replica.on_bodies(proposal, now_ms()))
+            case GetBlocks(from_height, count):
+                items = (self._certified(Height(from_height + offset)) for offset in range(count))
+                self.transport.send(member_id, fit_blocks(item for item in items if item is not None))
+            case Blocks():
+                self.sync.on_blocks(member_id, message)
+            case _:
+                assert_never(message)
+
+    def _on_consensus(self, member_id: MemberId, payload: bytes) -> None:
+        """Check a consensus message and feed it; one for another height is only a hint, and only of its own signer."""
+        try:
+            signed = Signed.decode(payload)
+            ahead = signed.message.height - self.replica.height
+            if ahead in (0, 1):
+                authenticate(signed, self.chain.committee, self.chain.genesis_hash)
+            elif signed.signer != member_id:
+                return
+        except DatacarError as error:
+            log.warning("refused a consensus message", member=member_id, error=error.message, **error.details)
+            return
+        self._post(lambda: self.replica.on_message(signed, now_ms()))
+
+    # ---- inputs and effects
+
+    def _post(self, produce: Callable[[], Effects]) -> None:
+        """Queue an input and, unless already at it, work the queue empty."""
+        self._inputs.append(produce)
+        if self._running or self._stopped:
+            return
+        self._running = True
+        try:
+            while self._inputs:
+                for effect in self._inputs.popleft()():
+                    self._carry_out(effect)
+        except Exception as error:
+            self._stopped = True
+            log.critical("the node stops: an effect could not be carried out", error=str(error))
+            self._fail(error)
+            raise
+        finally:
+            self._running = False
+
+    def _carry_out(self, effect: Effect) -> None:  # noqa: C901 (one case for each effect)
+        match effect:
+            case Persist(state, block):
+                if block is not None:
+                    self.chain.store.put_pending(block.block_hash, self._executed[block.block_hash].block)
+                self._sign_file.save(state)
+            case Broadcast(message):
+                self._broadcast(message)
+            case Relay(messages):
+                for signed in messages:
+                    self.transport.broadcast(Consensus(signed.encode()))
+            case SendBlock(to, height):
+                if (item := self._certified(height)) is not None:
+                    self.transport.send(to, Blocks((item,)))
+            case SetTimer(timer, at_ms):
+                self._set_timer(timer, at_ms)
+            case BuildBlock():
+                self._build(effect)
+            case Execute(proposal):
+                self._execute(proposal)
+            case FetchBodies(header, block_hash, holders):
+                self._fetch_bodies(header.height, block_hash, effect, holders)
+            case FetchBlocks(_, hint):
+                self.sync.tips.setdefault(hint, self.replica.height)
+                self.sync.request(hint)
+            case CommitBlock(proposal, certificate):
+                self._commit(self._executed[proposal.block_hash], certificate)
+            case Halt(reason, height, block_hash):
+                log.critical("halted", reason=reason, height=height, block="0x" + block_hash.hex())
+            case _:
+                assert_never(effect)
+
+    def _broadcast(self, message: Message) -> None:
+        """Sign, send, and count our own like everybody's."""
+        signature = sign(self._seed, signing_digest(message, self.chain.genesis_hash))
+        signed = Signed(message, self.replica.config.me, signature)
+        self.transport.broadcast(Consensus(signed.encode()))
+        self._inputs.append(lambda: self.replica.on_message(signed, now_ms()))
+
+    def _set_timer(self, timer: Timer, at_ms: int | None) -> None:
+        if (old := self._timers.pop(timer, None)) is not None:
+            old.cancel()
+        if at_ms is not None:
+            delay_s = max(0, at_ms - now_ms()) / 1_000
+            fire: Callable[[], Effects] = lambda: self.replica.on_timer(timer, now_ms())  # noqa: E731
+            self._timers[timer] = asyncio.get_running_loop().call_later(delay_s, self._post, fire)
+
+    # ---- proposals
+
+    def _build(self, request: BuildBlock) -> None:
+        """Build and execute a block; None is the answer when there is nothing to put into one and no need for an empty one."""
+        self.intake.mempool.unpin()
+        now, me = now_ms(), self.replica.config.me
+        executed = self.chain.build(self.intake.mempool.candidates(), request.max_transactions, request.view, me, now)
+        candidate: Proposal | None = None
+        if executed.transactions or request.allow_empty or self._heartbeat_due(now):
+            self._executed[executed.block_hash] = executed
+            tx_hashes = tuple(transaction.tx_hash for transaction in executed.transactions)
+            self.intake.mempool.pin(tx_hashes)
+            candidate = Proposal(executed.block_hash, executed.header, tx_hashes)
+        self._inputs.append(lambda: self.replica.on_candidate(candidate, now_ms()))
+
+    def _execute(self, proposal: Proposal) -> None:
+        if proposal.block_hash not in self._executions:
+            task = asyncio.get_running_loop().create_task(self._collect_and_execute(proposal), name="execution")
+            self._executions[proposal.block_hash] = task
+            task.add_done_callback(lambda _: self._executions.pop(proposal.block_hash, None))
+
+    async def _collect_and_execute(self, proposal: Proposal) -> None:
+        """Get the bodies, execute on the tip, and say whether the proposal is valid; given up when its height is over."""
+        try:
+            transactions = await self._bodies.collect(proposal)
+            if proposal.header.height != self.chain.tip.height + 1:
+                return
+            valid = self._is_valid(proposal, transactions)
+        except DatacarError as error:
+            log.warning("a proposal has a bad transaction", height=proposal.header.height, error=error.message)
+            valid = False
+        self._post(lambda: self.replica.on_executed(proposal.block_hash, valid, now_ms()))
+
+    def _is_valid(self, proposal: Proposal, transactions: tuple[Transaction, ...]) -> bool:
+        try:
+            executed = self.chain.execute(proposal.header, transactions)
+        except DatacarError as error:
+            log.warning("invalid proposal", height=proposal.header.height, proposer=proposal.header.proposer, error=error.message)
+            return False
+        self._executed[proposal.block_hash] = executed
+        self.intake.mempool.pin(proposal.tx_hashes)
+        return True
+
+    def _fetch_bodies(self, height: Height, block_hash: BlockHash, request: FetchBodies, holders: tuple[MemberId, ...]) -> None:
+        """Find a prepared block in our own store, else at members that prepared it."""
+        block = self.chain.store.pending(block_hash)
+        if block is None:
+            self._bodies.want_block(request.header, block_hash, holders)
+        elif block.header.height == height:
+            self.intake.offer(block.transactions)
+            tx_hashes = tuple(self.intake.hash_of(raw) for raw in block.transactions)
+            proposal = Proposal(block_hash, block.header, tx_hashes)
+            self._inputs.append(lambda: self.replica.on_bodies(proposal, now_ms()))
+
+    # ---- commits
+
+    def commit_synced(self, executed: ExecutedBlock, certificate: QuorumCertificate) -> None:
+        """Commit a certified block that another member sent."""
+        self._commit(executed, certificate)
+        tip = Tip(executed.header, executed.block_hash, certificate)
+        self._post(lambda: self.replica.on_synced(tip, now_ms()))
+
+    def diverged(self, height: Height, reason: str) -> None:
+        """Stop voting: a quorum certified what this node computes differently."""
+        self._post(lambda: self.replica.on_divergence(height, reason, now_ms()))
+
+    def _commit(self, executed: ExecutedBlock, certificate: QuorumCertificate) -> None:
+        """Write the block, then tell everyone who waits for it."""
+        self.chain.commit(executed, certificate)
+        mempool = self.intake.mempool
+        mempool.unpin()
+        mempool.remove(transaction.id for transaction in executed.transactions)
+        self.finality.expired([transaction.id for transaction in mempool.expire(executed.header.timestamp_ms)])
+        self._executed.clear()
+        for task in self._executions.values():
+            if task is not asyncio.current_task():
+                task.cancel()
+        self._bodies.reset()
+        self.committed_blocks += 1
+        self.committed_transactions += len(executed.transactions)
+        self.last_commit_ms = now_ms()
+        self.transport.broadcast(Status(executed.header.height, executed.block_hash))
+        self.finality.committed(executed)
+        self._schedule_work()
+
+    # ---- work to propose
+
+    def on_pending(self) -> None:
+        """A transaction entered the pool: propose after the batch delay, or at once when a full batch waits."""
+        full = self.intake.mempool.pending >= FULL_BATCH
+        loop = asyncio.get_running_loop()
+        if self._work_timer is None:
+            self._work_timer = loop.call_later(0 if full else self._batch_delay_ms / 1_000, self._offer_work)
+
+    def _schedule_work(self) -> None:
+        """After a commit: go on with what is pending, and see that an idle chain's time moves on."""
+        if self.intake.mempool.pending:
+            self.on_pending()
+        if self._heartbeat_timer is not None:
+            self._heartbeat_timer.cancel()
+        due_in_ms = max(0, self.chain.tip.timestamp_ms + self.chain.parameters.heartbeat_ms - now_ms())
+        self._heartbeat_timer = asyncio.get_running_loop().call_later(due_in_ms / 1_000, self._offer_work)
+
+    def _offer_work(self) -> None:
+        self._work_timer = None
+        if not self._stopped:
+            now = now_ms()
+            work = self.intake.mempool.pending > 0 or self._heartbeat_due(now)
+            self._post(lambda: self.replica.on_work(work, now))
+
+    def _heartbeat_due(self, now: int) -> bool:
+        return now >= self.chain.tip.timestamp_ms + self.chain.parameters.heartbeat_ms
+
+    # ---- what others ask for
+
+    def _send_bodies(self, member_id: MemberId, request: GetBodies) -> None:
+        """Send the bodies of a proposal by hash, or all those of a prepared block in order."""
+        if request.tx_hashes:
+            found = [held for tx_hash in request.tx_hashes if (held := self.intake.find(tx_hash)) is not None]
+            raws = tuple(transaction.raw for transaction in found)
+        else:
+            block = self._prepared_block(request.block_hash)
+            raws = () if block is None else block.transactions
+        if raws:
+            self.transport.send(member_id, Bodies(request.block_hash, raws))
+
+    def _prepared_block(self, block_hash: BlockHash) -> Block | None:
+        executed = self._executed.get(block_hash)
+        return self.chain.store.pending(block_hash) if executed is None else executed.block
+
+    def _certified(self, height: Height) -> bytes | None:
+        """Return the canonical bytes of [block, certificate] of a committed height."""
+        block, certificate = self.chain.store.block_bytes(height), self.chain.store.certificate_bytes(height)
+        return None if block is None or certificate is None else b"\x92" + block + certificate

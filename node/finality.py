@@ -1,0 +1,117 @@
+"""What became of transactions: answers from the store and the pool, and waits that end with the final answer.
+
+A transaction ends as succeeded, failed or expired. Expired is said only of a committed timestamp, never of a local clock.
+"""
+
+import asyncio
+from collections import OrderedDict
+from typing import Final
+
+from ledger.block import Header, Receipt, Status
+from ledger.errors import LimitError, UnavailableError
+from ledger.types import Height, TxId
+from node.api import TxState, TxStatus
+from node.chain import Chain, ExecutedBlock
+from node.mempool import Mempool
+
+MAX_WAITERS: Final = 20_000
+MAX_EXPIRED: Final = 100_000
+RECENT_BLOCKS: Final = 32
+
+
+class Finality:
+    """Statuses and waiters by transaction id."""
+
+    def __init__(self, chain: Chain, mempool: Mempool) -> None:
+        self._chain = chain
+        self._mempool = mempool
+        self._waiters: dict[TxId, list[tuple[asyncio.Future[TxStatus], int | None]]] = {}
+        self._count = 0
+        self._expired: OrderedDict[TxId, None] = OrderedDict()
+        self._recent: OrderedDict[Height, tuple[Receipt, ...]] = OrderedDict()
+
+    def status(self, tx_id: TxId, valid_until_ms: int | None = None) -> TxStatus:
+        """Return where a transaction stands; `valid_until_ms` lets it answer expired for an id never seen here."""
+        if (place := self._chain.committed_at(tx_id)) is not None:
+            height, index = place
+            return _final(tx_id, height, index, self._receipts(height)[index])
+        if self._mempool.find(tx_id) is not None:
+            return TxStatus(tx_id, TxState.PENDING)
+        past = valid_until_ms is not None and self._chain.tip.timestamp_ms > valid_until_ms
+        return TxStatus(tx_id, TxState.EXPIRED if past or tx_id in self._expired else TxState.NOT_FOUND)
+
+    async def wait(self, tx_id: TxId, timeout_ms: int, valid_until_ms: int | None = None) -> TxStatus:
+        """Return the final status. Raises `UnavailableError` `wait_timeout`; the transaction may still become final later."""
+        status = self.status(tx_id, valid_until_ms)
+        if status.is_final:
+            return status
+        if self._count >= MAX_WAITERS:
+            raise LimitError("rate_limited", f"{self._count} waits are open", hint="use tx_get instead", limit=MAX_WAITERS)
+        if valid_until_ms is None and (pending := self._mempool.find(tx_id)) is not None:
+            valid_until_ms = pending.body.valid_until_ms
+        future: asyncio.Future[TxStatus] = asyncio.get_running_loop().create_future()
+        entry = (future, valid_until_ms)
+        self._waiters.setdefault(tx_id, []).append(entry)
+        self._count += 1
+        try:
+            return await asyncio.wait_for(future, timeout_ms / 1_000)
+        except TimeoutError:
+            raise UnavailableError(
+                "wait_timeout",
+                f"not final after {timeout_ms} ms",
+                hint="ask again with tx_wait; sending the same bytes again is safe",
+                id="0x" + tx_id.hex(),
+                timeout_ms=timeout_ms,
+            ) from None
+        finally:
+            self._forget(tx_id, entry)
+
+    def committed(self, executed: ExecutedBlock) -> None:
+        """Answer those who wait for a transaction of this block, or for one that can no longer come after it."""
+        header, receipts = executed.header, executed.execution.receipts
+        self._recent[header.height] = receipts
+        while len(self._recent) > RECENT_BLOCKS:
+            self._recent.popitem(last=False)
+        if self._waiters:
+            for index, transaction in enumerate(executed.transactions):
+                if transaction.id in self._waiters:
+                    self._answer(_final(transaction.id, header.height, index, receipts[index]))
+            self._answer_expired(header)
+
+    def expired(self, tx_ids: list[TxId]) -> None:
+        """Remember ids that left the pool because a committed timestamp passed them."""
+        self._expired.update(dict.fromkeys(tx_ids))
+        while len(self._expired) > MAX_EXPIRED:
+            self._expired.popitem(last=False)
+
+    def _answer_expired(self, header: Header) -> None:
+        """Answer each waiter by the validity that it named itself: another's word on the same id does not count."""
+        for tx_id, entries in self._waiters.items():
+            for future, valid_until_ms in entries:
+                if valid_until_ms is not None and valid_until_ms < header.timestamp_ms and not future.done():
+                    future.set_result(TxStatus(tx_id, TxState.EXPIRED))
+
+    def _answer(self, status: TxStatus) -> None:
+        for future, _ in self._waiters.get(status.id, ()):
+            if not future.done():
+                future.set_result(status)
+
+    def _forget(self, tx_id: TxId, entry: tuple[asyncio.Future[TxStatus], int | None]) -> None:
+        entries = self._waiters[tx_id]
+        entries.remove(entry)
+        self._count -= 1
+        if not entries:
+            del self._waiters[tx_id]
+
+    def _receipts(self, height: Height) -> tuple[Receipt, ...]:
+        found = self._recent.get(height)
+        if found is None:
+            found = self._recent[height] = self._chain.store.receipts(height) or ()
+            while len(self._recent) > RECENT_BLOCKS:
+                self._recent.popitem(last=False)
+        return found
+
+
+def _final(tx_id: TxId, height: Height, index: int, receipt: Receipt) -> TxStatus:
+    state = TxState.SUCCEEDED if receipt.status is Status.SUCCEEDED else TxState.FAILED
+    return TxStatus(tx_id, state, height, index, receipt)

@@ -1,0 +1,88 @@
+"""Spreads transactions to all members in batches, and verifies what comes in between other work.
+
+Whoever a wallet sends to tells all the others at once; nobody passes gossip on. What stays pending is told again, so a
+transaction that reached only some members still gets to the primary.
+"""
+
+import asyncio
+from collections.abc import Callable
+from itertools import islice
+from typing import Final
+
+from ledger.transaction import Transaction
+from ledger.types import MemberId
+from node.intake import Intake
+from p2p.messages import Transactions, batch_transactions
+from p2p.transport import Transport
+
+FLUSH_S: Final = 0.002
+REPEAT_S: Final = 3.0
+MAX_REPEATED: Final = 500
+MAX_INTRODUCED: Final = 5_000
+CHUNK: Final = 24  # about 2 ms of verification
+
+
+class Gossip:
+    """Batches out, chunks in."""
+
+    def __init__(self, intake: Intake, transport: Transport) -> None:
+        self._intake = intake
+        self._transport = transport
+        self._outgoing: list[bytes] = []
+        self._flush_timer: asyncio.TimerHandle | None = None
+        self._repeat_timer: asyncio.TimerHandle | None = None
+        self._drain_task: asyncio.Task[None] | None = None
+        self._first_pending: bytes | None = None
+
+    def stop(self) -> None:
+        """Stop all work."""
+        for handle in (self._flush_timer, self._repeat_timer):
+            if handle is not None:
+                handle.cancel()
+        if self._drain_task is not None:
+            self._drain_task.cancel()
+
+    def spread(self, transaction: Transaction) -> None:
+        """Tell all members of a transaction that a wallet sent here."""
+        self._outgoing.append(transaction.raw)
+        loop = asyncio.get_running_loop()
+        if self._flush_timer is None:
+            self._flush_timer = loop.call_later(FLUSH_S, self._flush)
+        if self._repeat_timer is None:
+            self._repeat_timer = loop.call_later(REPEAT_S, self._repeat)
+
+    def introduce(self, member_id: MemberId) -> None:
+        """Tell a member that has just connected what is pending."""
+        self._send_pending(MAX_INTRODUCED, lambda batch: self._transport.send(member_id, batch))
+
+    def receive(self, raws: tuple[bytes, ...]) -> None:
+        """Take a peer's batch; it is verified soon, a chunk at a time."""
+        self._intake.offer(raws)
+        if self._drain_task is None or self._drain_task.done():
+            self._drain_task = asyncio.get_running_loop().create_task(self._drain(), name="gossip verification")
+
+    async def _drain(self) -> None:
+        while self._intake.backlog:
+            self._intake.verify_some(CHUNK)
+            await asyncio.sleep(0)
+
+    def _flush(self) -> None:
+        self._flush_timer = None
+        outgoing, self._outgoing = self._outgoing, []
+        for batch in batch_transactions(outgoing):
+            self._transport.broadcast(batch)
+
+    def _repeat(self) -> None:
+        """Tell all members again of the oldest pending transactions when the oldest has not moved since the last time."""
+        oldest = next(iter(self._intake.mempool.candidates()), None)
+        if oldest is not None and oldest.id == self._first_pending:
+            self._send_pending(MAX_REPEATED, self._transport.broadcast)
+        self._first_pending = None if oldest is None else oldest.id
+        self._repeat_timer = None
+        if oldest is not None:
+            self._repeat_timer = asyncio.get_running_loop().call_later(REPEAT_S, self._repeat)
+
+    def _send_pending(self, limit: int, send: Callable[[Transactions], object]) -> None:
+        pending = (transaction.raw for transaction in self._intake.mempool.candidates())
+        for batch in batch_transactions(islice(pending, limit)):
+            send(batch)

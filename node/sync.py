@@ -1,0 +1,152 @@
+"""Catching up: fetches committed blocks with their certificates from other members and checks every one of them (rule 12).
+
+Tips that others state are hints. A block counts only if its certificate is a quorum of its committee and executing it here gives
+the roots in its header. A peer that lies, stalls or has nothing is passed over.
+"""
+
+import asyncio
+from typing import Final, Protocol
+
+import structlog
+
+from ledger.block import Block
+from ledger.certificate import QuorumCertificate
+from ledger.codec import MAX_BYTES, decode, fields
+from ledger.errors import DatacarError
+from ledger.transaction import Transaction
+from ledger.types import Height, MemberId
+from node.bodies import CHUNK
+from node.chain import Chain, ExecutedBlock, InvalidBlockError
+from node.intake import Intake
+from p2p.messages import Blocks, GetBlocks
+from p2p.transport import Transport
+
+BATCH: Final = 100
+TIMEOUT_S: Final = 3.0
+
+log = structlog.get_logger("sync")
+
+
+class Committer(Protocol):
+    """What a synced block is handed to."""
+
+    def commit_synced(self, executed: ExecutedBlock, certificate: QuorumCertificate) -> None:
+        """Commit a certified block on the tip."""
+
+    def diverged(self, height: Height, reason: str) -> None:
+        """Stop: a certified block executes differently here."""
+
+
+class BlockSync:
+    """One catch-up at a time; `tips` are the heights that peers stated."""
+
+    def __init__(self, chain: Chain, intake: Intake, transport: Transport, committer: Committer) -> None:
+        self._chain = chain
+        self._intake = intake
+        self._transport = transport
+        self._committer = committer
+        self._task: asyncio.Task[None] | None = None
+        self._reply: tuple[MemberId, asyncio.Future[Blocks]] | None = None
+        self.tips: dict[MemberId, Height] = {}
+
+    @property
+    def running(self) -> bool:
+        """Return whether a catch-up is under way."""
+        return self._task is not None and not self._task.done()
+
+    @property
+    def target(self) -> Height:
+        """Return the highest tip that any peer stated."""
+        return max(self.tips.values(), default=Height(0))
+
+    def request(self, hint: MemberId) -> None:
+        """Start catching up, from `hint` first, unless that is under way already."""
+        if not self.running:
+            self._task = asyncio.get_running_loop().create_task(self._run(hint), name="block sync")
+
+    async def stop(self) -> None:
+        """End a running catch-up."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+
+    def on_blocks(self, member: MemberId, message: Blocks) -> None:
+        """Take blocks: the answer that is waited for, or the next block sent by a member that saw us lagging."""
+        if self._reply is not None and self._reply[0] == member and not self._reply[1].done():
+            self._reply[1].set_result(message)
+        elif not self.running and message.items:
+            self._task = asyncio.get_running_loop().create_task(self._apply_all(member, message), name="sent blocks")
+
+    async def _run(self, hint: MemberId) -> None:
+        start = self._chain.tip.height
+        passed_over: set[MemberId] = set()
+        while (source := self._next_source(hint, passed_over)) is not None:
+            if not await self._fetch_from(source):
+                passed_over.add(source)
+        if (done := self._chain.tip.height - start) > 1:
+            log.info("caught up", blocks=done, height=self._chain.tip.height)
+
+    def _next_source(self, hint: MemberId, passed_over: set[MemberId]) -> MemberId | None:
+        height = self._chain.tip.height
+        ahead = [member for member, tip in self.tips.items() if tip > height and member not in passed_over]
+        return hint if hint in ahead else min(ahead, default=None)
+
+    async def _fetch_from(self, source: MemberId) -> bool:
+        """Fetch and apply one batch; return whether the source was of use."""
+        height = self._chain.tip.height
+        future: asyncio.Future[Blocks] = asyncio.get_running_loop().create_future()
+        self._reply = (source, future)
+        try:
+            if not self._transport.send(source, GetBlocks(Height(height + 1), BATCH)):
+                return False
+            message = await asyncio.wait_for(future, TIMEOUT_S)
+        except TimeoutError:
+            log.warning("no blocks came", member=source, waited_s=TIMEOUT_S)
+            return False
+        finally:
+            self._reply = None
+        await self._apply_all(source, message)
+        if self._chain.tip.height + BATCH < self.target:
+            log.info("catching up", height=self._chain.tip.height, target=self.target)
+        return self._chain.tip.height > height
+
+    async def _apply_all(self, source: MemberId, message: Blocks) -> None:
+        for item in message.items:
+            try:
+                await self._apply(item)
+            except DatacarError as error:
+                log.warning("refused a block", member=source, error=error.message, **error.details)
+                return
+
+    async def _apply(self, item: bytes) -> None:
+        """Check and commit one block, or do nothing when it is not the next one (any more)."""
+        block_value, certificate_value = fields(decode(item, max_bytes=MAX_BYTES), 2, "certified block")
+        block, certificate = Block.from_value(block_value), QuorumCertificate.from_value(certificate_value)
+        if block.header.height != self._chain.tip.height + 1:
+            return
+        if certificate.header != block.header:
+            raise InvalidBlockError("the certificate is of another header", height=block.header.height)
+        certificate.check(self._chain.genesis_hash, self._chain.committee)
+        transactions = await self._decode(block)
+        if block.header.height != self._chain.tip.height + 1:
+            return
+        try:
+            executed = self._chain.execute(block.header, transactions)
+        except InvalidBlockError as error:
+            if error.details.get("field") != "transactions_root":  # bodies are the sender's word, the header is the quorum's
+                self._committer.diverged(block.header.height, f"a certified block executes differently here: {error.message}")
+            raise
+        self._committer.commit_synced(executed, certificate)
+
+    async def _decode(self, block: Block) -> tuple[Transaction, ...]:
+        """Return the verified transactions; a quorum verified them too, but money is taken on nobody's word."""
+        transactions = []
+        for index, raw in enumerate(block.transactions):
+            transaction = self._intake.find(self._intake.hash_of(raw))
+            if transaction is None:
+                transaction = self._intake.decode(raw)
+                transaction.check_signatures()
+            transactions.append(transaction)
+            if index % CHUNK == CHUNK - 1:
+                await asyncio.sleep(0)
+        return tuple(transactions)
