@@ -1,0 +1,59 @@
+"""How commands speak: data to stdout (JSON with `--json`, else tables), messages and progress to stderr."""
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Annotated, Final
+
+import typer
+
+JSON_KEY: Final = "datacar.json"
+
+
+def _remember(ctx: typer.Context, value: bool) -> bool:
+    """Keep the choice where the root group finds it when the command fails."""
+    ctx.meta[JSON_KEY] = value
+    return value
+
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON to stdout.", callback=_remember)]
+
+
+def print_json(value: object) -> None:
+    """Print one JSON document to stdout. Bytes become 0x hex; other values JSON does not know become text."""
+    typer.echo(json.dumps(value, indent=2, ensure_ascii=False, default=_plain))
+
+
+def print_pairs(pairs: Mapping[str, object]) -> None:
+    """Print names and values in two columns to stdout."""
+    width = max(map(len, pairs), default=0)
+    for name, value in pairs.items():
+        typer.echo(f"{name:<{width}}  {_shown(value)}")
+
+
+def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    """Print rows in aligned columns to stdout: plain text that a pipe can cut, nothing folded or shortened."""
+    lines = [tuple(columns), *(tuple(_shown(cell) for cell in row) for row in rows)]
+    widths = [max(len(line[place]) for line in lines) for place in range(len(columns))]
+    for number, line in enumerate(lines):
+        text = "  ".join(f"{cell:<{width}}" for cell, width in zip(line, widths, strict=True)).rstrip()
+        typer.secho(text, bold=number == 0)
+
+
+def progress(message: str) -> None:
+    """Say on stderr what is being done."""
+    typer.echo(message, err=True)
+
+
+def warn(message: str) -> None:
+    """Say on stderr what deserves attention."""
+    typer.secho(f"warning: {message}", fg=typer.colors.YELLOW, err=True)
+
+
+def _shown(value: object) -> str:
+    return "-" if value is None else "0x" + value.hex() if isinstance(value, bytes) else str(value)
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, bytes):
+        return "0x" + value.hex()
+    return list(value) if isinstance(value, set | frozenset | tuple) else str(value)

@@ -1,0 +1,227 @@
+"""What a running node answers to wallets and operators: `NodeApi` over the driver and the chain."""
+
+import asyncio
+import secrets
+from collections.abc import Sequence
+from importlib.metadata import version
+from typing import Final
+
+from genesis.block import GenesisBlock
+from ledger.block import Block, Header, Receipt
+from ledger.certificate import QuorumCertificate
+from ledger.codec import Value
+from ledger.committee import Committee
+from ledger.crypto import public_key
+from ledger.errors import DatacarError, RejectedError
+from ledger.parameters import ChainParameters
+from ledger.policy import KeyPolicy
+from ledger.transaction import SALT_BYTES, Call, Transaction, TransactionBody, chain_tag_of
+from ledger.types import BlockHash, Height, MemberId, TxId
+from node.api import ConsensusStatus, PeerStatus, Readiness, Submission, TxState, TxStatus
+from node.clock import now_ms
+from node.driver import Driver
+from p2p.peers import PeerInfo
+
+SUBMIT_CHUNK: Final = 16  # about 2 ms of checks and verification
+FAUCET_GAS: Final = 100_000
+FAUCET_VALID_MS: Final = 60_000
+STALLED_MS: Final = 5_000
+LAG_BLOCKS: Final = 3
+
+
+class NodeService:
+    """The node as its RPC layer sees it."""
+
+    def __init__(self, genesis: GenesisBlock, driver: Driver, faucet_seed: bytes | None) -> None:
+        self._genesis = genesis
+        self._driver = driver
+        self._chain = driver.chain
+        self._faucet_seed = faucet_seed
+        self._started_ms = now_ms()
+
+    # ---- the chain
+
+    @property
+    def chain_id(self) -> str:
+        """The chain's name."""
+        return self._genesis.spec.chain_id
+
+    @property
+    def genesis_hash(self) -> bytes:
+        """What separates this chain from every other."""
+        return self._chain.genesis_hash
+
+    @property
+    def development(self) -> bool:
+        """Whether genesis allows the `dev_*` methods."""
+        return self._genesis.spec.development
+
+    @property
+    def member_id(self) -> MemberId:
+        """This node's member."""
+        return self._driver.replica.config.me
+
+    @property
+    def parameters(self) -> ChainParameters:
+        """The chain's parameters."""
+        return self._chain.parameters
+
+    @property
+    def committee(self) -> Committee:
+        """The members that vote on the next height."""
+        return self._chain.committee
+
+    @property
+    def tip(self) -> Header:
+        """The header of the last committed block."""
+        return self._chain.tip
+
+    @property
+    def tip_hash(self) -> BlockHash:
+        """The hash of the last committed block."""
+        return self._chain.tip_hash
+
+    def header(self, height: Height) -> Header | None:
+        """Return a committed header."""
+        return self._chain.tip if height == self._chain.tip.height else self._chain.store.header(height)
+
+    def block(self, height: Height) -> Block | None:
+        """Return a committed block with its bodies."""
+        return self._chain.store.block(height)
+
+    def certificate(self, height: Height) -> QuorumCertificate | None:
+        """Return the certificate of a committed block; genesis has none."""
+        return self._chain.store.certificate(height)
+
+    def receipts(self, height: Height) -> tuple[Receipt, ...] | None:
+        """Return the receipts of a committed block in order."""
+        return self._chain.store.receipts(height)
+
+    def height_of(self, block_hash: BlockHash) -> Height | None:
+        """Return the height of a committed block."""
+        return self._chain.store.height_of(block_hash)
+
+    # ---- transactions
+
+    def decode_transaction(self, raw: bytes) -> Transaction:
+        """Return the transaction of raw bytes; raises the coded error a sender sees."""
+        return self._driver.intake.decode(raw)
+
+    async def submit(self, raws: Sequence[bytes]) -> list[Submission]:
+        """Check, verify and accept transactions in order, in chunks that leave room for consensus messages between them."""
+        answers = []
+        for index, raw in enumerate(raws):
+            answers.append(self._submit(raw))
+            if index % SUBMIT_CHUNK == SUBMIT_CHUNK - 1:
+                await asyncio.sleep(0)
+        return answers
+
+    def _submit(self, raw: bytes) -> Submission:
+        try:
+            transaction = self._driver.intake.decode(raw)
+        except DatacarError as error:
+            return Submission(None, error=error)
+        known = self._driver.finality.status(transaction.id, transaction.body.valid_until_ms)
+        if known.state not in (TxState.NOT_FOUND, TxState.EXPIRED):
+            return Submission(transaction.id, known, duplicate=True)
+        try:
+            self._driver.intake.admit(transaction, now_ms())
+        except DatacarError as error:
+            return Submission(transaction.id, error=error)
+        return Submission(transaction.id, TxStatus(transaction.id, TxState.PENDING))
+
+    def transaction_status(self, tx_id: TxId, valid_until_ms: int | None = None) -> TxStatus:
+        """Return where a transaction stands."""
+        return self._driver.finality.status(tx_id, valid_until_ms)
+
+    async def wait_final(self, tx_id: TxId, timeout_ms: int, valid_until_ms: int | None = None) -> TxStatus:
+        """Return the final status; raises `wait_timeout` when it does not come in time."""
+        return await self._driver.finality.wait(tx_id, timeout_ms, valid_until_ms)
+
+    # ---- state
+
+    def query(self, contract: str, method: str, args: Sequence[Value]) -> Value:
+        """Return what a read-only method answers on the committed state of the tip."""
+        chain = self._chain
+        return chain.executor.query(chain.store.state, chain.context(chain.tip.timestamp_ms), contract, method, tuple(args))
+
+    def simulate(self, transaction: Transaction) -> Receipt:
+        """Return the outcome that the transaction would have on the committed state of the tip."""
+        chain = self._chain
+        context = chain.context(max(now_ms(), chain.tip.timestamp_ms + 1))
+        return chain.executor.simulate(chain.store.state, context, transaction).receipt
+
+    async def faucet(self, address: bytes, amount_motes: int) -> Submission:
+        """Send from the development faucet, an account of genesis; nothing is minted."""
+        if self._faucet_seed is None or not self.development:
+            hint = "ask a node of a development network that holds the faucet's key"
+            raise RejectedError("not_permitted", "this node has no faucet", hint=hint)
+        body = TransactionBody(
+            KeyPolicy.single(public_key(self._faucet_seed)),
+            secrets.token_bytes(SALT_BYTES),
+            max(now_ms(), self._chain.tip.timestamp_ms) + min(FAUCET_VALID_MS, self.parameters.tx_window_ms),
+            chain_tag_of(self.genesis_hash),
+            (Call("asset", "transfer", (address, amount_motes)),),
+            FAUCET_GAS,
+            "faucet",
+        )
+        return self._submit(body.sign(self.genesis_hash, (self._faucet_seed,)).raw)
+
+    # ---- the network
+
+    def consensus_status(self) -> ConsensusStatus:
+        """Return where the protocol stands."""
+        replica = self._driver.replica
+        return ConsensusStatus(replica.height, replica.view, replica.primary, replica.phase, replica.votes, self._stalled())
+
+    def _stalled(self) -> str | None:
+        replica = self._driver.replica
+        if replica.halted is not None:
+            return replica.halted.reason
+        if missing := self._missing_for_quorum():
+            return f"no_quorum: {', '.join(missing)} not connected, {self.committee.quorum} of {self.committee.size} are needed"
+        waiting_ms = now_ms() - self._driver.last_commit_ms
+        if self._driver.intake.mempool.pending and waiting_ms > STALLED_MS:
+            return f"no_progress: {self._driver.intake.mempool.pending} transactions wait, no block for {waiting_ms} ms"
+        return None
+
+    def _missing_for_quorum(self) -> list[MemberId]:
+        """Return the members that are not connected when those that are make no quorum."""
+        connected = {peer.member_id for peer in self._driver.transport.peers() if peer.connected} | {self.member_id}
+        missing = [member.id for member in self.committee.members if member.id not in connected]
+        return missing if self.committee.size - len(missing) < self.committee.quorum else []
+
+    def peers(self) -> tuple[PeerStatus, ...]:
+        """Return the other members as seen from here."""
+        return tuple(self._peer(peer) for peer in self._driver.transport.peers())
+
+    def _peer(self, peer: PeerInfo) -> PeerStatus:
+        height = self._driver.sync.tips.get(peer.member_id)
+        return PeerStatus(peer.member_id, peer.address, str(peer.direction), peer.connected, height, peer.rtt_ms, peer.last_error)
+
+    def status(self) -> dict[str, object]:
+        """Return version, uptime, sizes and counters of this node."""
+        mempool = self._driver.intake.mempool
+        return {
+            "version": version("datacar"),
+            "member_id": self.member_id,
+            "chain_id": self.chain_id,
+            "height": self.tip.height,
+            "block_hash": "0x" + self.tip_hash.hex(),
+            "uptime_ms": now_ms() - self._started_ms,
+            "mempool": {"transactions": len(mempool), "bytes": mempool.size_bytes, "unverified": self._driver.intake.backlog},
+            "committed": {"blocks": self._driver.committed_blocks, "transactions": self._driver.committed_transactions},
+            "peers_connected": sum(peer.connected for peer in self._driver.transport.peers()),
+            "strangers_refused": self._driver.transport.strangers_refused,
+            "syncing": self._driver.sync.running,
+        }
+
+    def readiness(self) -> Readiness:
+        """Return whether this node can serve and why not."""
+        missing, behind = self._missing_for_quorum(), self._driver.sync.target - self.tip.height
+        checks = {
+            "quorum": f"not connected: {', '.join(missing)}" if missing else "ok",
+            "sync": f"{behind} blocks behind" if behind > LAG_BLOCKS else "ok",
+            "consensus": "ok" if self._driver.replica.halted is None else self._driver.replica.halted.reason,
+        }
+        return Readiness(all(value == "ok" for value in checks.values()), checks)

@@ -1,0 +1,1 @@
+"""Real sockets, files and processes."""

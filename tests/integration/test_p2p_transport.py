@@ -1,0 +1,546 @@
+"""Real sockets and real TLS on 127.0.0.1: who gets in, who does not, and what is left when a node stops."""
+
+import asyncio
+import gc
+import hashlib
+import socket
+import ssl
+from collections.abc import AsyncIterator, Callable, Iterable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from cryptography import x509
+from structlog.testing import capture_logs
+
+from ledger.committee import Member
+from ledger.errors import BadEncodingError
+from ledger.types import BlockHash, Height, MemberId
+from p2p.frames import FrameType, encode_frame
+from p2p.limits import BURST_SECONDS, RULES, Limits
+from p2p.messages import Application, Blocks, Consensus, GetBlocks, Hello, Status, Transactions, Welcome, encode
+from p2p.tls import LocalIdentity, make_certificate, make_contexts
+from p2p.transport import Transport
+
+GENESIS = hashlib.sha256(b"genesis").digest()
+ALICE, BOB, CAROL = MemberId("alice"), MemberId("bob"), MemberId("carol")
+# Short times where a test waits for them; the handshake's are long enough for a busy machine.
+LIMITS = Limits(penalty_ms=300, redial_cap_ms=200, ping_interval_ms=100)
+PATIENCE_S = 10
+
+
+class Recorder:
+    """A node as the transport sees it: keeps what it is told; `until` waits for a condition on it."""
+
+    def __init__(self) -> None:
+        self.messages: list[tuple[MemberId, Application]] = []
+        self.connected: list[MemberId] = []
+        self.disconnected: list[tuple[MemberId, str]] = []
+        self._changed = asyncio.Event()
+
+    def on_connected(self, member_id: MemberId) -> None:
+        self.connected.append(member_id)
+        self._changed.set()
+
+    def on_message(self, member_id: MemberId, message: Application) -> None:
+        self.messages.append((member_id, message))
+        self._changed.set()
+
+    def on_disconnected(self, member_id: MemberId, reason: str) -> None:
+        self.disconnected.append((member_id, reason))
+        self._changed.set()
+
+    async def until(self, condition: Callable[[], bool]) -> None:
+        async with asyncio.timeout(PATIENCE_S):
+            while not condition():
+                self._changed.clear()
+                await self._changed.wait()
+
+
+async def eventually(condition: Callable[[], bool]) -> None:
+    """Wait for something no callback tells of (a counter, a log line)."""
+    async with asyncio.timeout(PATIENCE_S):
+        while not condition():  # noqa: ASYNC110 - there is no event to wait for
+            await asyncio.sleep(0.005)
+
+
+def identity(name: str) -> LocalIdentity:
+    certificate, key = make_certificate(hashlib.sha256(name.encode()).digest(), name)
+    return LocalIdentity(MemberId(name), certificate, key)
+
+
+class Network:
+    """Transports on free ports of this machine, stopped when the test ends."""
+
+    def __init__(self) -> None:
+        self.nodes: list[Transport] = []
+
+    async def add(
+        self, who: LocalIdentity, *, genesis_hash: bytes = GENESIS, port: int = 0, limits: Limits = LIMITS
+    ) -> tuple[Transport, Recorder]:
+        """Start a node that knows no members yet."""
+        recorder = Recorder()
+        node = Transport(
+            who,
+            genesis_hash,
+            (),
+            recorder,
+            listen_host="127.0.0.1",
+            listen_port=port,
+            tip=lambda: Height(5),
+            wall_ms=lambda: 1_700_000_000_000,
+            software_version="test",
+            limits=limits,
+        )
+        await node.start()
+        self.nodes.append(node)
+        return node, recorder
+
+    async def pair(self, limits: Limits = LIMITS) -> tuple[Transport, Recorder, Transport, Recorder]:
+        """Return Alice and Bob, connected."""
+        alice, alice_saw = await self.add(identity("alice"), limits=limits)
+        bob, bob_saw = await self.add(identity("bob"), limits=limits)
+        introduce((alice, bob), {ALICE: alice, BOB: bob})
+        await alice_saw.until(lambda: alice_saw.connected == [BOB])
+        await bob_saw.until(lambda: bob_saw.connected == [ALICE])
+        return alice, alice_saw, bob, bob_saw
+
+
+def member(name: str, port: int) -> Member:
+    key = hashlib.sha256(b"consensus " + name.encode()).digest()
+    return Member(MemberId(name), key, identity(name).certificate, f"127.0.0.1:{port}")
+
+
+def introduce(nodes: Iterable[Transport], members: dict[MemberId, Transport]) -> None:
+    """Tell `nodes` of `members`, each with its own certificate and where it really listens."""
+    records = [member(member_id, node.listen_port) for member_id, node in members.items()]
+    for node in nodes:
+        node.set_members(records)
+
+
+@pytest.fixture
+async def network() -> AsyncIterator[Network]:
+    running = Network()
+    yield running
+    for node in running.nodes:
+        await node.stop()
+
+
+async def raw_client(port: int, who: LocalIdentity, *, trust: LocalIdentity) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    """A TLS client that speaks as it likes."""
+    contexts = make_contexts(who, [trust.certificate])
+    return await asyncio.open_connection("127.0.0.1", port, ssl=contexts.client, server_hostname="")
+
+
+async def drain(reader: asyncio.StreamReader) -> bytes:
+    """Read until the other side is gone, however it went."""
+    data = b""
+    try:
+        async with asyncio.timeout(PATIENCE_S):
+            while piece := await reader.read(65_536):
+                data += piece
+    except (ConnectionError, ssl.SSLError):
+        pass
+    return data
+
+
+# The normal case
+
+
+async def test_four_members_form_a_full_mesh_with_one_connection_a_pair(network: Network) -> None:
+    names = ("alice", "bob", "carol", "dave")
+    nodes = [await network.add(identity(name)) for name in names]
+    introduce([node for node, _ in nodes], {MemberId(name): node for name, (node, _) in zip(names, nodes, strict=True)})
+    for (node, saw), name in zip(nodes, names, strict=True):
+        await saw.until(lambda saw=saw: len(saw.connected) == 3)  # type: ignore[misc]
+        assert len(node.links) == 3
+        assert [(peer.member_id, peer.direction) for peer in node.peers()] == [
+            (other, "out" if name < other else "in") for other in names if other != name
+        ]
+    message = Status(Height(6), BlockHash(bytes(32)))
+    assert nodes[0][0].broadcast(message) == 3
+    assert nodes[0][0].broadcast(message, skip=BOB) == 2
+    for _, saw in nodes[2:]:
+        await saw.until(lambda saw=saw: saw.messages == [(ALICE, message)] * 2)  # type: ignore[misc]
+    assert nodes[1][1].messages == [(ALICE, message)]
+
+
+async def test_messages_of_all_sizes_arrive_in_order_and_are_counted(network: Network) -> None:
+    alice, _, bob, bob_saw = await network.pair()
+    sent: list[Application] = [
+        Consensus(b"vote"),
+        Transactions((b"a" * 300,) * 1_000),
+        Blocks((bytes(2**20),) * 7),
+        GetBlocks(Height(1), 100),
+    ]
+    for message in sent:
+        assert alice.send(BOB, message)
+    await bob_saw.until(lambda: len(bob_saw.messages) == len(sent))
+    assert {message for _, message in bob_saw.messages} == set(sent)
+    await eventually(lambda: alice.peers()[0].rtt_ms is not None)
+    (info,) = alice.peers()
+    (mirror,) = bob.peers()
+    assert info.connected
+    assert info.connected_since_ms == 1_700_000_000_000
+    assert info.height == 5
+    assert info.bytes_out > 7 * 2**20
+    assert mirror.bytes_in > 7 * 2**20
+    assert info.rtt_ms is not None
+    assert not alice.send(CAROL, Consensus(b"nobody"))
+
+
+async def test_consensus_overtakes_a_backlog_of_gossip_and_blocks(network: Network) -> None:
+    """With the socket full, what is urgent does not wait behind what is large."""
+    alice, _, _, bob_saw = await network.pair()
+    for _ in range(3):
+        assert alice.send(BOB, Blocks((bytes(2**20),) * 7))
+    assert alice.send(BOB, Transactions((b"gossip",)))
+    assert alice.send(BOB, Consensus(b"vote"))
+    await bob_saw.until(lambda: len(bob_saw.messages) == 5)
+    kinds = [type(message) for _, message in bob_saw.messages]
+    assert kinds.index(Consensus) < kinds.index(Transactions) < 4
+    assert kinds[-1] is Blocks
+
+
+# Who does not get in
+
+
+async def test_a_stranger_at_the_listener_is_logged_and_nothing_else_happens(network: Network) -> None:
+    alice, alice_saw, bob, bob_saw = await network.pair()
+    with capture_logs() as logs:
+        reader, writer = await raw_client(bob.listen_port, identity("mallory"), trust=identity("bob"))
+        assert await drain(reader) == b"", "a stranger is told nothing"
+        await eventually(lambda: bob.strangers_refused == 1)
+    writer.close()
+    (line,) = [entry for entry in logs if entry["event"] == "p2p.stranger_refused"]
+    assert line["log_level"] == "warning"
+    assert line["remote"].startswith("127.0.0.1:")
+    assert "certificate not trusted" in line["reason"]
+    assert bob.send(ALICE, Consensus(b"still here"))
+    await alice_saw.until(lambda: alice_saw.messages == [(BOB, Consensus(b"still here"))])
+    assert bob_saw.disconnected == []
+    assert alice.strangers_refused == 0
+
+
+async def test_a_certificate_signed_by_a_member_is_no_member(network: Network) -> None:
+    """Members are not authorities, and a name proves nothing: same common name, another key."""
+    _, _, bob, _ = await network.pair()
+    certificate, key = make_certificate(hashlib.sha256(b"other").digest(), "alice")
+    reader, writer = await raw_client(bob.listen_port, LocalIdentity(ALICE, certificate, key), trust=identity("bob"))
+    assert await drain(reader) == b""
+    writer.close()
+    await eventually(lambda: bob.strangers_refused == 1)
+
+
+@pytest.mark.parametrize(
+    ("greeting", "reason"), [(b"GET / HTTP/1.1\r\nHost: node\r\n\r\n", "HTTP"), (b"\x00" * 64, "TLS"), (b"", "closed during")]
+)
+async def test_what_is_not_tls_is_refused_with_a_reason(network: Network, greeting: bytes, reason: str) -> None:
+    bob, _ = await network.add(identity("bob"))
+    with capture_logs() as logs:
+        reader, writer = await asyncio.open_connection("127.0.0.1", bob.listen_port)
+        writer.write(greeting)
+        writer.write_eof()
+        await drain(reader)
+        await eventually(lambda: bob.strangers_refused == 1)
+    writer.close()
+    assert [reason in entry["reason"] for entry in logs if entry["event"] == "p2p.stranger_refused"] == [True]
+
+
+async def test_tls_1_2_is_refused(network: Network) -> None:
+    _, _, bob, _ = await network.pair()
+    context = make_contexts(identity("alice"), [identity("bob").certificate]).client
+    context.minimum_version = context.maximum_version = ssl.TLSVersion.TLSv1_2
+    with pytest.raises((ssl.SSLError, ConnectionError)):
+        await asyncio.open_connection("127.0.0.1", bob.listen_port, ssl=context, server_hostname="")
+    await eventually(lambda: bob.strangers_refused == 1)
+
+
+async def test_a_flood_of_strangers_is_logged_in_a_few_lines_and_keeps_nobody_out(network: Network) -> None:
+    """Silent sockets hold every handshake slot: the oldest give way, and a member still gets in at once."""
+    limits = replace(LIMITS, max_pending_handshakes=4)
+    bob, bob_saw = await network.add(identity("bob"), limits=limits)
+    with capture_logs() as logs:
+        silent = [await asyncio.open_connection("127.0.0.1", bob.listen_port) for _ in range(20)]
+        alice, _ = await network.add(identity("alice"))
+        introduce((alice, bob), {ALICE: alice, BOB: bob})
+        await bob_saw.until(lambda: bob_saw.connected == [ALICE])
+        assert bob.strangers_refused >= 16
+    assert len([entry for entry in logs if entry["event"] == "p2p.stranger_refused"]) <= 7
+    for _, writer in silent:
+        writer.close()
+
+
+async def test_a_silent_socket_is_dropped_after_the_handshake_timeout(network: Network) -> None:
+    bob, _ = await network.add(identity("bob"), limits=replace(LIMITS, handshake_timeout_ms=100))
+    with capture_logs() as logs:
+        reader, writer = await asyncio.open_connection("127.0.0.1", bob.listen_port)
+        assert await drain(reader) == b""
+        await eventually(lambda: bob.strangers_refused == 1)
+    writer.close()
+    assert "no TLS handshake in time" in logs[-1]["reason"]
+
+
+async def test_an_impostor_at_a_members_address_is_refused_by_the_dialler(network: Network) -> None:
+    """The other direction: Alice dials where Bob should be, and a stranger answers."""
+    alice, alice_saw = await network.add(identity("alice"))
+    mallory, _ = await network.add(replace(identity("mallory"), member_id=BOB))
+    introduce((mallory,), {ALICE: alice})
+    introduce((alice,), {BOB: mallory})
+    await eventually(lambda: "certificate not trusted" in (alice.peers()[0].last_error or ""))
+    bob, _ = await network.add(identity("bob"))
+    introduce((alice, bob), {ALICE: alice, BOB: bob})
+    await alice_saw.until(lambda: alice_saw.connected == [BOB])
+
+
+async def test_another_member_at_a_members_address_is_refused(network: Network) -> None:
+    alice, alice_saw = await network.add(identity("alice"))
+    carol, carol_saw = await network.add(identity("carol"))
+    introduce((alice, carol), {ALICE: alice, BOB: carol, CAROL: carol})
+    await alice_saw.until(lambda: CAROL in alice_saw.connected)
+    await eventually(lambda: "wrong_address: member_id expected bob, got carol" in (alice.peers()[0].last_error or ""))
+    assert BOB not in alice_saw.connected
+    await carol_saw.until(lambda: carol_saw.connected == [ALICE])
+
+
+async def test_a_wrong_genesis_names_the_field_on_both_sides(network: Network) -> None:
+    other = bytes(32)
+    with capture_logs() as logs:
+        alice, alice_saw = await network.add(identity("alice"))
+        bob, bob_saw = await network.add(identity("bob"), genesis_hash=other)
+        introduce((alice, bob), {ALICE: alice, BOB: bob})
+        for node in (alice, bob):
+            await eventually(lambda node=node: node.peers()[0].last_error is not None)  # type: ignore[misc]
+    for node, ours, theirs in ((alice, GENESIS, other), (bob, other, GENESIS)):
+        error = node.peers()[0].last_error or ""
+        assert f"genesis_hash expected 0x{ours.hex()}, got 0x{theirs.hex()}" in error
+    assert {entry["peer"] for entry in logs if entry["event"] == "p2p.connect_failed"} == {ALICE, BOB}
+    assert alice_saw.connected == bob_saw.connected == []
+
+
+async def test_a_member_that_claims_to_be_another_is_refused(network: Network) -> None:
+    """Alice's certificate, Carol's name."""
+    bob, bob_saw = await network.add(identity("bob"))
+    alice = replace(identity("alice"), member_id=MemberId("aaron"))
+    liar, liar_saw = await network.add(alice)
+    introduce((liar,), {BOB: bob})
+    introduce((bob,), {ALICE: liar, MemberId("aaron"): liar})
+    await eventually(lambda: "member_id expected alice, got aaron" in (liar.peers()[0].last_error or ""))
+    assert liar_saw.connected == bob_saw.connected == []
+
+
+@pytest.mark.parametrize(
+    ("attack", "reason"),
+    [
+        (b"\x7f\xff\xff\xff\x07", "too_large: CONSENSUS frame"),
+        (b"\x00\x00\x00\x01\xee\x00", "unknown frame type 238"),
+        (encode_frame(FrameType.STATUS, b"\xc1"), "bad_encoding"),
+        (encode(GetBlocks(Height(1), 1)) * (RULES[FrameType.GET_BLOCKS].frames_per_s * BURST_SECONDS + 50), "rate_limited"),
+    ],
+    ids=["oversized", "unknown", "garbage", "flood"],
+)
+async def test_a_member_that_misbehaves_is_cut_off_told_why_and_kept_away(network: Network, attack: bytes, reason: str) -> None:
+    bob, bob_saw = await network.add(identity("bob"))
+    introduce((bob,), {ALICE: bob, BOB: bob})
+    hello = encode(Hello(GENESIS, 1, ALICE, "test", Height(0)))
+    reader, writer = await raw_client(bob.listen_port, identity("alice"), trust=identity("bob"))
+    writer.write(hello + encode(Welcome()))
+    await bob_saw.until(lambda: bob_saw.connected == [ALICE])
+    writer.write(attack)
+    heard = await drain(reader)
+    assert reason.encode() in heard
+    await bob_saw.until(lambda: bool(bob_saw.disconnected))
+    assert reason in bob_saw.disconnected[0][1]
+    writer.close()
+    reader, writer = await raw_client(bob.listen_port, identity("alice"), trust=identity("bob"))
+    assert await drain(reader) == b"", "not yet: the penalty runs"
+    writer.close()
+    assert bob.strangers_refused == 0
+
+
+# Coming and going
+
+
+async def test_peers_find_each_other_again_after_a_restart(network: Network) -> None:
+    alice, alice_saw, bob, bob_saw = await network.pair()
+    await bob.stop()
+    assert bob_saw.disconnected[0][0] == ALICE
+    await alice_saw.until(lambda: len(alice_saw.disconnected) == 1)
+    assert "stopping" in alice_saw.disconnected[0][1], "a clean stop says so"
+    assert not alice.send(BOB, Consensus(b"nobody there"))
+    again, again_saw = await network.add(identity("bob"), port=bob.listen_port)
+    introduce((again,), {ALICE: alice})
+    await alice_saw.until(lambda: alice_saw.connected == [BOB, BOB])
+    assert alice.send(BOB, Consensus(b"welcome back"))
+    await again_saw.until(lambda: again_saw.messages == [(ALICE, Consensus(b"welcome back"))])
+
+
+async def test_a_dead_connection_is_replaced_by_the_peers_next_one(network: Network) -> None:
+    """Alice's machine lost power: Bob still holds the old socket when she is back."""
+    bob, bob_saw = await network.add(identity("bob"))
+    introduce((bob,), {ALICE: bob})
+    greeting = encode(Hello(GENESIS, 1, ALICE, "test", Height(0))) + encode(Welcome())
+    writers = []
+    for count in (1, 2):
+        _, writer = await raw_client(bob.listen_port, identity("alice"), trust=identity("bob"))
+        writer.write(greeting)
+        writers.append(writer)
+        await bob_saw.until(lambda count=count: len(bob_saw.connected) == count)  # type: ignore[misc]
+    assert [reason.split(":")[0] for _, reason in bob_saw.disconnected] == ["replaced"]
+    assert [peer.connected for peer in bob.peers()] == [True]
+    for writer in writers:
+        writer.close()
+
+
+async def test_a_peer_that_falls_silent_is_given_up(network: Network) -> None:
+    bob, bob_saw = await network.add(identity("bob"), limits=replace(LIMITS, idle_timeout_ms=300))
+    introduce((bob,), {ALICE: bob})
+    reader, writer = await raw_client(bob.listen_port, identity("alice"), trust=identity("bob"))
+    writer.write(encode(Hello(GENESIS, 1, ALICE, "test", Height(0))) + encode(Welcome()))
+    heard = await drain(reader)
+    assert b"idle_timeout" in heard
+    await bob_saw.until(lambda: len(bob_saw.disconnected) == 1)
+    writer.close()
+
+
+async def test_a_peer_that_reads_nothing_is_given_up_when_consensus_no_longer_fits(network: Network) -> None:
+    bob, bob_saw = await network.add(identity("bob"), limits=replace(LIMITS, outbox_bytes=2**20, shutdown_timeout_ms=200))
+    introduce((bob,), {ALICE: bob})
+    _, writer = await raw_client(bob.listen_port, identity("alice"), trust=identity("bob"))
+    writer.write(encode(Hello(GENESIS, 1, ALICE, "test", Height(0))) + encode(Welcome()))
+    await bob_saw.until(lambda: bob_saw.connected == [ALICE])
+    writer.transport.pause_reading()  # type: ignore[attr-defined]
+    vote = Consensus(bytes(256 * 1024))
+    sent = 0
+    while bob.send(ALICE, vote):
+        sent += 1
+        assert sent < 1_000
+    assert bob_saw.disconnected == [], "no callback from within a call"
+    await bob_saw.until(lambda: bool(bob_saw.disconnected))
+    assert bob_saw.disconnected[0][1].startswith("send_queue_full")
+    writer.transport.abort()
+
+
+async def test_a_removed_member_is_dropped_and_stays_out(network: Network) -> None:
+    alice, alice_saw, bob, bob_saw = await network.pair()
+    bob.set_members([member("bob", bob.listen_port)])
+    await bob_saw.until(lambda: bool(bob_saw.disconnected))
+    assert "no longer a member" in bob_saw.disconnected[0][1]
+    await alice_saw.until(lambda: bool(alice_saw.disconnected))
+    assert bob.peers() == ()
+    await eventually(lambda: bob.strangers_refused > 0)
+    introduce((bob,), {ALICE: alice})
+    await bob_saw.until(lambda: bob_saw.connected == [ALICE, ALICE])
+
+
+async def test_a_replaced_certificate_is_good_for_its_grace_period_only(network: Network) -> None:
+    alice, _, bob, bob_saw = await network.pair()
+    old = identity("alice").certificate
+    new, _ = make_certificate(hashlib.sha256(b"alice, later").digest(), "alice")
+    record = replace(member("alice", alice.listen_port), certificate=new)
+    bob.set_members([record], {old: ALICE})
+    assert bob.send(ALICE, Consensus(b"in grace"))
+    bob.set_members([record])
+    await bob_saw.until(lambda: bool(bob_saw.disconnected))
+
+
+async def test_one_unreadable_certificate_does_not_stop_the_node(network: Network) -> None:
+    alice, alice_saw = await network.add(identity("alice"))
+    bob, _ = await network.add(identity("bob"))
+    broken = replace(member("carol", 1), certificate=b"not a certificate")
+    records = [member("alice", alice.listen_port), member("bob", bob.listen_port), broken]
+    with capture_logs() as logs:
+        for node in (alice, bob):
+            node.set_members(records)
+        await alice_saw.until(lambda: alice_saw.connected == [BOB])
+    assert {entry["peer"] for entry in logs if entry["event"] == "p2p.certificate_unreadable"} == {CAROL}
+
+
+async def test_a_bad_address_is_told_not_raised(network: Network) -> None:
+    alice, _ = await network.add(identity("alice"))
+    alice.set_members([replace(member("bob", 1), p2p_address="nonsense")])
+    await eventually(lambda: "host:port" in (alice.peers()[0].last_error or ""))
+
+
+async def test_a_node_can_drop_a_peer_and_keep_it_away(network: Network) -> None:
+    _, alice_saw, bob, bob_saw = await network.pair()
+    bob.disconnect(ALICE, "bad_signature: a forged vote")
+    await alice_saw.until(lambda: bool(alice_saw.disconnected))
+    assert "bad_signature: a forged vote" in alice_saw.disconnected[0][1]
+    loop = asyncio.get_running_loop()
+    began = loop.time()
+    await bob_saw.until(lambda: bob_saw.connected == [ALICE, ALICE])
+    assert loop.time() - began >= 0.9 * LIMITS.penalty_ms / 1_000
+
+
+async def test_stop_leaves_no_task_no_socket_and_is_quick() -> None:
+    """Open, half-open and dialling connections all end; the port is free again at once."""
+    loop = asyncio.get_running_loop()
+    network = Network()
+    alice, _, bob, _ = await network.pair()
+    introduce((alice,), {BOB: bob, CAROL: network.nodes[0]})
+    alice.set_members([member("bob", bob.listen_port), member("carol", 9)])
+    silent_reader, silent_writer = await asyncio.open_connection("127.0.0.1", alice.listen_port)
+    began = loop.time()
+    await alice.stop()
+    await bob.stop()
+    await bob.stop()
+    assert loop.time() - began < 2
+    assert await drain(silent_reader) == b""
+    silent_writer.close()
+    await silent_writer.wait_closed()
+    assert asyncio.all_tasks() == {asyncio.current_task()}
+    assert alice.links == bob.links == set()
+    gc.collect()  # an unclosed socket or transport warns here, and warnings are errors
+    for node in (alice, bob):
+        with socket.create_server(("127.0.0.1", node.listen_port)):
+            pass
+
+
+async def test_stop_does_not_wait_for_a_peer_that_hangs(network: Network) -> None:
+    bob, bob_saw = await network.add(identity("bob"), limits=replace(LIMITS, shutdown_timeout_ms=100))
+    introduce((bob,), {ALICE: bob})
+    _, writer = await raw_client(bob.listen_port, identity("alice"), trust=identity("bob"))
+    writer.write(encode(Hello(GENESIS, 1, ALICE, "test", Height(0))) + encode(Welcome()))
+    await bob_saw.until(lambda: bob_saw.connected == [ALICE])
+    writer.transport.pause_reading()  # type: ignore[attr-defined]
+    async with asyncio.timeout(2):
+        await bob.stop()
+    assert bob.links == set()
+    writer.transport.abort()
+
+
+# Certificates
+
+
+def test_a_certificate_is_made_again_from_its_seed_and_never_expires() -> None:
+    certificate, key = make_certificate(bytes(32), "bank")
+    assert (certificate, key) == make_certificate(bytes(32), "bank")
+    assert certificate != make_certificate(bytes(31) + b"\x01", "bank")[0]
+    parsed = x509.load_der_x509_certificate(certificate)
+    assert b"99991231235959Z" in certificate
+    assert parsed.not_valid_before_utc.year == 2000
+    assert not parsed.extensions.get_extension_for_class(x509.BasicConstraints).value.ca
+
+
+def test_a_key_may_stay_in_its_file(tmp_path: Path) -> None:
+    who = identity("alice")
+    path = tmp_path / "tls.key"
+    assert isinstance(who.key, bytes)
+    path.write_bytes(who.key)
+    assert make_contexts(replace(who, key=path), []).unreadable == ()
+
+
+def test_a_key_that_does_not_fit_its_certificate_says_so() -> None:
+    with pytest.raises(BadEncodingError, match="certificate and key of alice do not fit"):
+        make_contexts(replace(identity("alice"), key=identity("bob").key), [])
+
+
+def test_contexts_demand_tls_1_3_and_a_known_certificate() -> None:
+    contexts = make_contexts(identity("alice"), [identity("bob").certificate, identity("carol").certificate])
+    for context in (contexts.server, contexts.client):
+        assert context.minimum_version == context.maximum_version == ssl.TLSVersion.TLSv1_3
+        assert context.verify_mode is ssl.CERT_REQUIRED
+        assert not context.check_hostname
+        assert context.cert_store_stats()["x509"] == 2
+    assert contexts.server.num_tickets == 0

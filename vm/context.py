@@ -1,0 +1,178 @@
+"""What a contract may know and do: who calls, the block's time, ids, events, and calls of other contracts.
+
+There is no other clock and no other randomness; everything here is the same on every node.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Concatenate, Final, ParamSpec, TypeVar, overload
+
+from ledger.block import MAX_EVENTS, Event
+from ledger.codec import encode_trusted
+from ledger.errors import InvalidInputError
+from ledger.hashing import ZERO_HASH, Tag, digest
+from ledger.policy import ADDRESS_BYTES
+from ledger.types import Address, Height
+from vm import gas
+from vm.abi import MethodKind, MethodSpec
+from vm.errors import ContractError, CoreError
+from vm.gas import GasMeter
+from vm.overlay import Overlay, StateReader
+from vm.storage import Storage
+
+if TYPE_CHECKING:
+    from vm.contract import Contract
+    from vm.registry import Entry, Registry
+
+MAX_DEPTH: Final = 8
+NOBODY: Final = Address(bytes(ADDRESS_BYTES))
+"""The sender of reads and of genesis: an address no key has."""
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+@dataclass(frozen=True, slots=True)
+class BlockContext:
+    """What execution takes from the block and the chain's parameters. `max_gas` bounds the block."""
+
+    height: Height
+    timestamp_ms: int
+    gas_price_motes: int
+    fee_account: Address
+    max_gas: int
+
+
+class Context:
+    """One call as its contract sees it. `sender` called it (the signer or a contract), `origin` signed the transaction."""
+
+    __slots__ = ("_depth", "_entry", "_machine", "contract", "height", "now_ms", "origin", "sender", "tx_id")
+
+    def __init__(self, machine: "Machine", entry: "Entry", sender: Address, depth: int) -> None:
+        self._machine = machine
+        self._entry = entry
+        self._depth = depth
+        self.sender = sender
+        self.origin = machine.origin
+        self.contract = entry.address
+        self.tx_id = machine.tx_id
+        self.height = machine.block.height
+        self.now_ms = machine.block.timestamp_ms
+
+    def new_id(self) -> bytes:
+        """Return 32 bytes that no other call on this chain gets."""
+        return self._machine.new_id()
+
+    def emit(self, event: object) -> None:
+        """Put an event, an instance of one of the contract's event classes, into the receipt."""
+        self._machine.emit(self._entry, event)
+
+    def charge(self, amount: int) -> None:
+        """Charge gas for work that storage access does not show: long loops, pricing, parsing."""
+        self._machine.storage.meter.charge(amount)
+
+    @overload
+    def call(self, method: Callable[Concatenate[Any, "Context", P], R], /, *args: P.args, **kwargs: P.kwargs) -> R: ...
+    @overload
+    def call(self, method: Callable[Concatenate[Any, P], R], /, *args: P.args, **kwargs: P.kwargs) -> R: ...
+    def call(self, method: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
+        """Call another contract: `ctx.call(Asset.transfer, to, amount)`. It sees this contract as its sender.
+
+        A failure reverts what the call did and goes on as `ContractError`; calls nest at most 8 deep.
+        """
+        return self._machine.call_between(self._entry, self._depth + 1, method, args, kwargs)
+
+
+class Machine:
+    """The mutable state of one execution: overlay, gas, events, and the contracts bound to them."""
+
+    __slots__ = ("_contracts", "_ids", "block", "events", "origin", "registry", "storage", "tx_id")
+
+    def __init__(self, registry: "Registry", state: StateReader, block: BlockContext, *, frozen: bool = False) -> None:
+        self.registry = registry
+        self.block = block
+        self.storage = Storage(Overlay(state), GasMeter(gas.UNLIMITED), frozen=frozen)
+        self.events: list[Event] = []
+        self.tx_id: bytes = ZERO_HASH
+        self.origin = NOBODY
+        self._ids = 0
+        self._contracts: dict[str, Contract] = {}
+
+    def begin(self, tx_id: bytes, origin: Address, gas_limit: int) -> GasMeter:
+        """Start a transaction: a fresh meter, no events, ids from its own id."""
+        self.tx_id = tx_id
+        self.origin = origin
+        self.events = []
+        self._ids = 0
+        self.storage.meter = meter = GasMeter(gas_limit)
+        return meter
+
+    def instance(self, entry: "Entry") -> "Contract":
+        """Return the contract bound to this execution's storage."""
+        found = self._contracts.get(entry.name)
+        if found is None:
+            found = self._contracts[entry.name] = entry.cls(entry.name, self.storage)
+        return found
+
+    def run(self, entry: "Entry", method: MethodSpec, sender: Address, args: list[Any], depth: int = 1) -> Any:
+        """Run a method with Python arguments and return its Python result.
+
+        Raises `ContractError`: the contract's own, a bound of the runtime, or CONTRACT_DEFECT where its code broke. The text of
+        the exception stays out of the receipt, since it differs between Python versions.
+        """
+        try:
+            self.storage.meter.charge(gas.CALL)
+            if method.takes_context:
+                return method.function(self.instance(entry), Context(self, entry, sender, depth), *args)
+            return method.function(self.instance(entry), *args)
+        except ContractError as failure:
+            failure.within(entry.name)
+            raise
+        except InvalidInputError as error:
+            bad = ContractError(CoreError.BAD_INPUT, reason=error.reason, problem=error.message)
+            raise bad.within(entry.name) from error
+        except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+            defect = ContractError(CoreError.CONTRACT_DEFECT, method=method.name, exception=type(error).__name__)
+            raise defect.within(entry.name) from error
+
+    def call_between(
+        self, caller: "Entry", depth: int, function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Any:
+        """Run a method for another contract: as `run`, plus the depth bound, checked arguments and a revert of its own."""
+        if depth > MAX_DEPTH:
+            raise ContractError(CoreError.CALL_DEPTH, limit=MAX_DEPTH)
+        entry, method = self.registry.of_function(function)
+        if method.kind is MethodKind.GENESIS:
+            raise ContractError(CoreError.WRONG_KIND, method=method.name)
+        names = (param.name for param in method.params[len(args) :])
+        positional = (*args, *(kwargs[name] for name in names)) if kwargs else args
+        method.encode_args(positional)
+        storage = self.storage
+        mark, events, frozen = storage.overlay.mark(), len(self.events), storage.frozen
+        storage.frozen = frozen or method.kind is MethodKind.READ
+        try:
+            return self.run(entry, method, caller.address, list(positional), depth)
+        except ContractError:
+            storage.overlay.rollback(mark)
+            del self.events[events:]
+            raise
+        finally:
+            storage.frozen = frozen
+
+    def new_id(self) -> bytes:
+        """Return the digest of the transaction's id and a counter."""
+        self._ids += 1
+        return digest(Tag.CONTRACT_ID, self.tx_id, self._ids.to_bytes(8, "big"))
+
+    def emit(self, entry: "Entry", event: object) -> None:
+        """Add an event of `entry`, charging by byte."""
+        if self.storage.frozen:
+            raise ContractError(CoreError.READ_ONLY)
+        if len(self.events) >= MAX_EVENTS:
+            raise ContractError(CoreError.TOO_MANY_EVENTS, limit=MAX_EVENTS)
+        spec = entry.spec.events.get(type(event))
+        if spec is None:
+            raise TypeError(f"{type(event).__name__} is not an event of {entry.name}")
+        values: Any = spec.encode(event)
+        self.storage.meter.charge(gas.EVENT + gas.EVENT_BYTE * len(encode_trusted(values)))
+        self.events.append(Event(entry.name, spec.name, values))
