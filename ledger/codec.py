@@ -17,6 +17,8 @@ MAX_BYTES: Final = 8 * 1024 * 1024
 INT_MIN: Final = -(2**63)
 INT_MAX: Final = 2**64 - 1
 
+# One packer for all: making one takes four times as long as packing a small value. It is not shared between threads.
+_PACKER: Final = msgpack.Packer(use_bin_type=True)
 _ATOMS: Final = frozenset({type(None), bool, int, bytes, str})
 
 
@@ -29,7 +31,7 @@ def encode(value: Value) -> bytes:
 def encode_trusted(value: Value) -> bytes:
     """Return the canonical bytes of a value that was built by our own code from checked types (the hot path)."""
     try:
-        return msgpack.packb(value, use_bin_type=True)
+        return _PACKER.pack(value)
     except (OverflowError, ValueError, TypeError) as error:
         raise BadEncodingError(f"value has no canonical encoding: {error}") from error
 

@@ -19,7 +19,7 @@ from ledger.list_root import BadProofError
 
 RADIX: Final = 16
 MAX_DEPTH: Final = 2 * HASH_BYTES
-MAX_STATE_PROOF_BYTES: Final = MAX_DEPTH * (RADIX * (HASH_BYTES + 2) + 1) + 128
+MAX_STATE_PROOF_BYTES: Final = MAX_DEPTH * (RADIX * HASH_BYTES + 8) + 128
 
 # Turns the ASCII of a hex digit into its value, so that a path is one byte a nibble.
 _HEX_VALUES: Final = bytes.maketrans(b"0123456789abcdef", bytes(range(RADIX)))

@@ -155,7 +155,7 @@ class StateTree:
     def _items(self, child: _Child, path: bytes, after: bytes) -> Iterator[tuple[bytes, bytes, bytes]]:
         digest, ref = child
         if len(ref) == _NODE_REF and path >= after[: len(path)]:
-            node = self._nodes.load(path, digest, ref)
+            node = self._nodes.load(NODE_PREFIX + path + ref, digest)
             for slot in range(RADIX):
                 yield from self._items(_child(node, slot), path + bytes((slot,)), after)
         elif len(ref) == _LEAF_REF and path_of(ref[:HASH_BYTES]) > after:
@@ -170,7 +170,7 @@ class StateTree:
         digest, ref = root.digest, _version(root.height)
         while len(ref) == _NODE_REF:
             depth = len(nodes)
-            nodes.append(self._nodes.load(path[:depth], digest, ref))
+            nodes.append(self._nodes.load(NODE_PREFIX + path[:depth] + ref, digest))
             digest, ref = _child(nodes[depth], path[depth])
         return nodes, ref
 
@@ -200,9 +200,8 @@ class _Nodes:
         self._young: dict[bytes, tuple[bytes, _Node]] = {}
         self._old: dict[bytes, tuple[bytes, _Node]] = {}
 
-    def load(self, path: bytes, digest: bytes, ref: bytes) -> _Node:
-        """Return the node at `path`; raises `PrunedStateError` or `CorruptStateError`."""
-        key = NODE_PREFIX + path + ref
+    def load(self, key: bytes, digest: bytes) -> _Node:
+        """Return the node stored under `key`; raises `PrunedStateError` or `CorruptStateError`."""
         cached = self._young.get(key)
         if cached is None or cached[0] != digest:
             cached = self._old.pop(key, None)
@@ -250,9 +249,9 @@ class _Pass:
         """Make `changes` to `root` as the version of `height`, which gets a root node even when nothing changes."""
         node = _EMPTY
         if root is not None:
-            ref = _version(root.height)
-            node = self._load(b"", root.digest, ref)
-            self._stale.append(NODE_PREFIX + ref)
+            key = NODE_PREFIX + _version(root.height)
+            node = self._load(key, root.digest)
+            self._stale.append(key)
         entries = self._entries(changes)
         digest, _ = self._seal(b"", self._change_children(node, entries, 0, len(entries), 0))
         return TreeUpdate(StateRoot(height, digest), self._written, tuple(self._stale), self._decoded)
@@ -311,11 +310,12 @@ class _Pass:
     def _change_node(self, digest: bytes, ref: bytes, entries: list[_Entry], start: int, stop: int, depth: int) -> _Child:
         """Return the node at `depth` after the entries, or the one leaf that is left of it, or nothing."""
         path = entries[start][0][:depth]
-        old = self._load(path, digest, ref)
+        key = NODE_PREFIX + path + ref
+        old = self._load(key, digest)
         new = self._change_children(old, entries, start, stop, depth)
         if new is old:
             return digest, ref
-        self._stale.append(NODE_PREFIX + path + ref)
+        self._stale.append(key)
         bitmap, leaves, digests, refs = new
         if bitmap == leaves and len(refs) <= _LEAF_REF:
             return digests, refs

@@ -14,8 +14,8 @@ from ledger.codec import Value
 from ledger.committee import Committee
 from ledger.errors import DatacarError
 from ledger.parameters import ChainParameters
-from ledger.transaction import Transaction
-from ledger.types import BlockHash, Height, MemberId, TxId
+from ledger.transaction import Call, Transaction
+from ledger.types import Address, BlockHash, Height, MemberId, TxId
 
 
 class TxState(StrEnum):
@@ -154,6 +154,9 @@ class NodeApi(Protocol):
 
     def simulate(self, transaction: Transaction) -> Receipt:
         """Return the outcome that the transaction would have on the committed state of the tip."""
+
+    def simulate_calls(self, sender: Address, calls: Sequence[Call]) -> Receipt:
+        """Return the outcome that unsigned calls of `sender` would have on the committed state of the tip."""
 
     async def faucet(self, address: bytes, amount_motes: int) -> Submission:
         """Send from the development faucet; only where `development`."""

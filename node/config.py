@@ -48,37 +48,37 @@ class NodeSection(_Section):
     consensus_key: Path = Field(description="Secret file: the Ed25519 consensus seed, 32 bytes in hex.")
     tls_certificate: Path = Field(description="This member's certificate (DER), as in its member record.")
     tls_key: Path = Field(description="Secret file: the certificate's private key (PEM).")
-    faucet_key: Path | None = Field(None, description="Secret file: seed of the faucet account; development chains only.")
+    faucet_key: Path | None = Field(default=None, description="Secret file: seed of the faucet account; development chains only.")
 
 
 class P2pSection(_Section):
     """Where other members connect."""
 
-    host: str = Field("0.0.0.0", description="Interface to listen on; mutual TLS refuses strangers.")  # noqa: S104
-    port: Port = Field(DEFAULT_P2P_PORT, description="TCP port.")
+    host: str = Field(default="0.0.0.0", description="Interface to listen on; mutual TLS refuses strangers.")  # noqa: S104
+    port: Port = Field(default=DEFAULT_P2P_PORT, description="TCP port.")
 
 
 class RpcSection(_Section):
     """Where wallets and tools connect."""
 
-    host: str = Field("127.0.0.1", description="Interface to listen on.")
-    port: Port = Field(DEFAULT_RPC_PORT, description="TCP port.")
-    max_body_bytes: Count = Field(2 * 1024 * 1024, description="Largest request body.")
+    host: str = Field(default="127.0.0.1", description="Interface to listen on.")
+    port: Port = Field(default=DEFAULT_RPC_PORT, description="TCP port.")
+    max_body_bytes: Count = Field(default=2 * 1024 * 1024, description="Largest request body.")
 
 
 class MempoolSection(_Section):
     """Bounds of what waits to be ordered."""
 
-    max_transactions: Count = Field(50_000, description="Most transactions.")
-    max_bytes: Count = Field(64 * 1024 * 1024, description="Most bytes.")
+    max_transactions: Count = Field(default=50_000, description="Most transactions.")
+    max_bytes: Count = Field(default=64 * 1024 * 1024, description="Most bytes.")
     sender_share_percent: Annotated[int, Field(ge=1, le=100, description="Most that one sender may fill.")] = 10
 
 
 class LogSection(_Section):
     """What the node says on stderr."""
 
-    level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least severity shown.")
-    format: Literal["json", "console"] = Field("json", description="One JSON object a line, or text for people.")
+    level: Literal["debug", "info", "warning", "error"] = Field(default="info", description="Least severity shown.")
+    format: Literal["json", "console"] = Field(default="json", description="One JSON object a line, or text for people.")
 
 
 class ConsensusSection(_Section):
@@ -192,7 +192,7 @@ def _with_paths(sections: Sections, base: Path) -> Sections:
     for key, info in NodeSection.model_fields.items():
         value = node.get(key)
         if info.annotation in (Path, Path | None) and isinstance(value, str | Path):
-            node[key] = base / Path(value).expanduser()
+            node[key] = (base / Path(value).expanduser()).resolve()
     return sections
 
 

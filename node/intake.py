@@ -43,9 +43,9 @@ class Intake:
         """Take a wallet's transaction that is neither committed nor pending. Cheap checks come first, the signature last."""
         self._check_time(transaction, now_ms)
         self.mempool.check_room(transaction)
+        context = self.chain.context(max(now_ms, self.chain.tip.timestamp_ms + 1))
         self.chain.executor.check_transaction(transaction)
         transaction.check_signatures()
-        context = self.chain.context(max(now_ms, self.chain.tip.timestamp_ms + 1))
         self.chain.executor.check_funds(self.chain.store.state, context, transaction)
         if self.mempool.add(transaction):
             self._on_accepted(transaction, True)

@@ -16,7 +16,7 @@ from ledger.errors import DatacarError, RejectedError
 from ledger.parameters import ChainParameters
 from ledger.policy import KeyPolicy
 from ledger.transaction import SALT_BYTES, Call, Transaction, TransactionBody, chain_tag_of
-from ledger.types import BlockHash, Height, MemberId, TxId
+from ledger.types import Address, BlockHash, Height, MemberId, TxId
 from node.api import ConsensusStatus, PeerStatus, Readiness, Submission, TxState, TxStatus
 from node.clock import now_ms
 from node.driver import Driver
@@ -150,6 +150,12 @@ class NodeService:
         chain = self._chain
         context = chain.context(max(now_ms(), chain.tip.timestamp_ms + 1))
         return chain.executor.simulate(chain.store.state, context, transaction).receipt
+
+    def simulate_calls(self, sender: Address, calls: Sequence[Call]) -> Receipt:
+        """Return the outcome that unsigned calls of `sender` would have on the committed state of the tip."""
+        chain = self._chain
+        context = chain.context(max(now_ms(), chain.tip.timestamp_ms + 1))
+        return chain.executor.simulate_calls(chain.store.state, context, sender, calls).receipt
 
     async def faucet(self, address: bytes, amount_motes: int) -> Submission:
         """Send from the development faucet, an account of genesis; nothing is minted."""

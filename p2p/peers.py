@@ -20,7 +20,10 @@ STRANGER_LOG_BURST = 5
 
 
 class Handler(Protocol):
-    """What the node does with its peers. Called on the event loop, never from within a call to the transport."""
+    """What the node does with its peers. Called on the event loop, never from within a call to the transport.
+
+    An exception raised here ends the peer's connection and goes to the loop's exception handler: it is a defect of the node.
+    """
 
     def on_connected(self, member_id: MemberId) -> None:
         """A peer can be sent to from now on."""
@@ -84,7 +87,7 @@ class Peer:
         if closed.misbehaved:
             self.penalty_until_ms = now_ms + self._penalty_ms
         if self.session is not session:
-            self.failed(closed.reason, remote)
+            self.failed(closed.reason, remote, suspicious=True)
             return False
         self.session = None
         self._connected_since_ms = None
@@ -93,10 +96,14 @@ class Peer:
         level("p2p.disconnected", peer=self.member.id, remote=remote, reason=closed.reason)
         return True
 
-    def failed(self, reason: str, remote: str) -> None:
-        """Note why a connection did not come about; the same reason over and over is logged once."""
-        level = log.debug if reason == self._logged_error else log.warning
+    def failed(self, reason: str, remote: str, *, suspicious: bool) -> None:
+        """Note why a connection did not come about; the same reason over and over is logged once.
+
+        A peer that is merely not there is news; one that is there and does not fit is a warning.
+        """
+        repeated = reason == self._logged_error
         self._last_error = self._logged_error = reason
+        level = log.debug if repeated else log.warning if suspicious else log.info
         level("p2p.connect_failed", peer=self.member.id, remote=remote, reason=reason)
 
     def info(self) -> PeerInfo:

@@ -120,12 +120,16 @@ def _trust(context: ssl.SSLContext, certificate: bytes) -> bool:
 
 
 def describe_failure(error: BaseException) -> str:
-    """Return one bounded line on why a TLS handshake failed, for a person."""
+    """Return one bounded line, for a person, on why there is no connection."""
     if isinstance(error, ssl.SSLCertVerificationError):
         text = f"certificate not trusted: {error.verify_message}"
     elif isinstance(error, ssl.SSLError):
         text = _SSL_REASONS.get(error.reason or "", f"TLS handshake failed: {error.reason or error}")
-    elif isinstance(error, TimeoutError | ConnectionAbortedError):
+    elif isinstance(error, ConnectionRefusedError):
+        text = "connection refused: nothing listens there"
+    elif isinstance(error, TimeoutError):
+        text = "no answer in time"
+    elif isinstance(error, ConnectionAbortedError):  # asyncio's word for its handshake timeout
         text = "no TLS handshake in time"
     elif isinstance(error, ConnectionError):
         text = "closed during the TLS handshake"

@@ -2,13 +2,16 @@
 
 One connection for each pair of members, dialled by the smaller id. What a connection means is decided by `Session`; this file
 moves its bytes, keeps dialling, and turns its events into calls of the node's `Handler`, all on the event loop's thread.
+A frame is written the moment it is sent unless the socket is full (TCP_NODELAY is set: asyncio leaves it off when it accepts).
 
 The listener takes sockets in by itself (`add_reader` and `connect_accepted_socket`) because `create_server` hides failed TLS
 handshakes of strangers (they reach the log in debug mode only) and keeps the context it was started with.
 """
 
 import asyncio
+import contextlib
 import socket
+import ssl
 from collections.abc import Callable, Iterable, Mapping
 from typing import Final, cast
 
@@ -54,7 +57,8 @@ class _Link(asyncio.Protocol):
         """TLS is done: find whose certificate it is and say Hello."""
         self._wire = cast("asyncio.Transport", transport)
         self._wire.set_write_buffer_limits(high=CHUNK_BYTES)
-        transport.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        with contextlib.suppress(OSError):  # some systems refuse it once the peer has reset the connection
+            transport.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.certificate = transport.get_extra_info("ssl_object").getpeercert(binary_form=True) or b""
         admitted = self._hub.admit(self)
         if admitted is None:
@@ -144,8 +148,8 @@ class _Link(asyncio.Protocol):
             if chunk is None:
                 return
             self.peer.bytes_out += len(chunk)
-            # asyncio cuts what TLS has not taken off the front of the buffer: for bytes a copy each 16 KiB, for a view none.
-            self._wire.write(memoryview(chunk))
+            # TLS takes 16 KiB at a time and asyncio cuts that off the front: of bytes a copy each time, of a view none.
+            self._wire.write(chunk if len(chunk) <= CHUNK_BYTES else memoryview(chunk))
 
     def _arm(self) -> None:
         """Set the timer to the session's deadline."""
@@ -344,6 +348,7 @@ class Transport:
         for member_id, peer in self._peers.items():
             if peer.dials and member_id not in self._diallers:
                 task = loop.create_task(self._keep_dialling(peer, loop), name=f"p2p-dial-{member_id}")
+                task.add_done_callback(_surface)
                 self._diallers[member_id] = task
 
     async def _keep_dialling(self, peer: Peer, loop: asyncio.AbstractEventLoop) -> None:
@@ -372,10 +377,10 @@ class Transport:
                     ssl_handshake_timeout=limits.handshake_timeout_ms / 1_000,
                     ssl_shutdown_timeout=limits.shutdown_timeout_ms / 1_000,
                 )
-        except OSError as error:
-            peer.failed(describe_failure(error), address)
+        except (OSError, ValueError) as error:  # ValueError: a host name that no encoding fits
+            peer.failed(describe_failure(error), address, suspicious=isinstance(error, ssl.SSLError))
         except BadEncodingError as error:
-            peer.failed(error.message, address)
+            peer.failed(error.message, address, suspicious=True)
         else:
             return link
         return None
@@ -423,3 +428,10 @@ class Transport:
             )
         except OSError as error:
             self._strangers.note(remote, describe_failure(error), loop.time() * 1_000)
+
+
+def _surface(task: "asyncio.Task[None]") -> None:
+    """Hand a defect that ended a dialler to the loop's exception handler: nobody awaits it before the node stops."""
+    error = None if task.cancelled() else task.exception()
+    if error is not None:
+        task.get_loop().call_exception_handler({"message": f"{task.get_name()} ended", "exception": error, "task": task})

@@ -174,5 +174,5 @@ class Machine:
         if spec is None:
             raise TypeError(f"{type(event).__name__} is not an event of {entry.name}")
         values: Any = spec.encode(event)
-        self.storage.meter.charge(gas.EVENT + gas.EVENT_BYTE * len(encode_trusted(values)))
+        self.storage.meter.charge(gas.EVENT + gas.RECEIPT_BYTE * len(encode_trusted(values)))
         self.events.append(Event(entry.name, spec.name, values))

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ledger.block import ExecutionError, Receipt, ReceiptKind, Status
-from ledger.codec import Value
+from ledger.codec import Value, encode_trusted
 from ledger.errors import BadEncodingError, DatacarError, TooLargeError
 from ledger.hashing import ZERO_HASH
 from ledger.policy import format_address
@@ -17,6 +17,7 @@ from ledger.transaction import MAX_TRANSACTION_BYTES, Call, Transaction
 from ledger.types import Address, Height
 from vm import gas
 from vm.abi import MethodKind, MethodSpec
+from vm.abi_types import Kind
 from vm.context import NOBODY, BlockContext, Machine
 from vm.contracts.asset import NAME as ASSET
 from vm.contracts.asset import Asset, AssetError
@@ -104,12 +105,8 @@ class Executor:
         """Raise `ContractError` (UNKNOWN_CONTRACT, UNKNOWN_METHOD, WRONG_KIND, BAD_ARGUMENTS) for a call that can never work."""
         _prepare(self.registry, call, MethodKind.WRITE)
 
-    def check_transaction(self, transaction: Transaction, context: BlockContext) -> None:
-        """Raise for a transaction that can never succeed, whatever the state.
-
-        `ContractError`: a wrong call, or less gas than carrying it takes. `TooLargeError`: more gas than a block gives to one.
-        """
-        _check_size(transaction, context.max_gas, MAX_TRANSACTION_BYTES)
+    def check_transaction(self, transaction: Transaction) -> None:
+        """Raise `ContractError` for a transaction that can never succeed: a wrong call, or less gas than carrying it takes."""
         for call in transaction.body.calls:
             self.check_call(call)
         limit, need = transaction.body.gas_limit, gas.intrinsic(len(transaction.raw))
@@ -119,8 +116,10 @@ class Executor:
     def check_funds(self, state: StateReader, context: BlockContext, transaction: Transaction) -> None:
         """Raise `InsufficientFundsError` for a transaction that its sender cannot pay as things stand.
 
-        `need` is the amount and the reserved gas money together, `have` the sender's free money.
+        `need` is the amount and the reserved gas money together, `have` the sender's free money. Raises `TooLargeError` for more
+        gas than a block gives to one transaction.
         """
+        _check_size(transaction, context.max_gas, MAX_TRANSACTION_BYTES)
         failure = self.simulate(state, context, transaction).failure
         if failure is None or (failure.contract, failure.failure_code) != (ASSET, AssetError.INSUFFICIENT_FUNDS.name):
             return
@@ -309,8 +308,12 @@ def _invoke(machine: Machine, call: Call, sender: Address, kind: MethodKind) -> 
     """Run one call and return its canonical result. Raises `ContractError`."""
     entry, method, args = _prepare(machine.registry, call, kind)
     result = machine.run(entry, method, sender, args)
+    if result is None and method.returns.kind is Kind.NONE:
+        return None
     try:
-        return method.returns.encode(result)
+        value = method.returns.encode(result)
     except BadEncodingError as error:
         defect = ContractError(CoreError.CONTRACT_DEFECT, method=method.name, problem=error.message)
         raise defect.within(entry.name) from error
+    machine.storage.meter.charge(gas.RECEIPT_BYTE * len(encode_trusted(value)))
+    return value

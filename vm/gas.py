@@ -1,6 +1,6 @@
 """Gas: what execution costs. One unit is about a nanosecond of one core of the reference machine (docs/benchmarks.md).
 
-So a block's gas bounds its execution time. Every storage access is charged by access and by byte, every call and event too.
+So a block's gas bounds its execution time. Storage is charged by access and byte; so are calls, events and results.
 """
 
 from typing import Final
@@ -15,7 +15,8 @@ READ_BYTE: Final = 5
 WRITE: Final = 4_000
 WRITE_BYTE: Final = 20
 EVENT: Final = 1_000
-EVENT_BYTE: Final = 10
+RECEIPT_BYTE: Final = 40
+"""For each byte of an event or result: a block's receipts stay below what one encoded object may have (8 MiB)."""
 
 DEFAULT_GAS_LIMIT: Final = 100_000
 """What a wallet offers for a plain transfer (about a third of it is used)."""

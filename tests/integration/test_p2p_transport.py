@@ -19,13 +19,13 @@ from ledger.types import BlockHash, Height, MemberId
 from p2p.frames import FrameType, encode_frame
 from p2p.limits import BURST_SECONDS, RULES, Limits
 from p2p.messages import Application, Blocks, Consensus, GetBlocks, Hello, Status, Transactions, Welcome, encode
-from p2p.tls import LocalIdentity, make_certificate, make_contexts
+from p2p.tls import LocalIdentity, describe_failure, make_certificate, make_contexts
 from p2p.transport import Transport
 
 GENESIS = hashlib.sha256(b"genesis").digest()
 ALICE, BOB, CAROL = MemberId("alice"), MemberId("bob"), MemberId("carol")
 # Short times where a test waits for them; the handshake's are long enough for a busy machine.
-LIMITS = Limits(penalty_ms=300, redial_cap_ms=200, ping_interval_ms=100)
+LIMITS = Limits(penalty_ms=300, redial_cap_ms=200, ping_interval_ms=250)
 PATIENCE_S = 10
 
 
@@ -187,6 +187,14 @@ async def test_messages_of_all_sizes_arrive_in_order_and_are_counted(network: Ne
     assert mirror.bytes_in > 7 * 2**20
     assert info.rtt_ms is not None
     assert not alice.send(CAROL, Consensus(b"nobody"))
+
+
+async def test_small_messages_do_not_wait_for_the_kernel(network: Network) -> None:
+    """Nagle's algorithm is off at both ends: a vote after a vote leaves at once."""
+    alice, _, bob, _ = await network.pair()
+    for link in alice.links | bob.links:
+        assert link._wire is not None
+        assert link._wire.get_extra_info("socket").getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
 
 
 async def test_consensus_overtakes_a_backlog_of_gossip_and_blocks(network: Network) -> None:
@@ -456,10 +464,16 @@ async def test_one_unreadable_certificate_does_not_stop_the_node(network: Networ
     assert {entry["peer"] for entry in logs if entry["event"] == "p2p.certificate_unreadable"} == {CAROL}
 
 
-async def test_a_bad_address_is_told_not_raised(network: Network) -> None:
-    alice, _ = await network.add(identity("alice"))
-    alice.set_members([replace(member("bob", 1), p2p_address="nonsense")])
-    await eventually(lambda: "host:port" in (alice.peers()[0].last_error or ""))
+@pytest.mark.parametrize(
+    ("address", "reason"), [("nonsense", "host:port"), ("a..b:1", "label"), ("127.0.0.1:9", "connection refused")]
+)
+async def test_a_bad_address_is_told_and_tried_again_once_it_is_corrected(network: Network, address: str, reason: str) -> None:
+    alice, alice_saw = await network.add(identity("alice"))
+    alice.set_members([replace(member("bob", 1), p2p_address=address)])
+    await eventually(lambda: reason in (alice.peers()[0].last_error or ""))
+    bob, _ = await network.add(identity("bob"))
+    introduce((alice, bob), {ALICE: alice, BOB: bob})
+    await alice_saw.until(lambda: alice_saw.connected == [BOB])
 
 
 async def test_a_node_can_drop_a_peer_and_keep_it_away(network: Network) -> None:
@@ -544,3 +558,18 @@ def test_contexts_demand_tls_1_3_and_a_known_certificate() -> None:
         assert not context.check_hostname
         assert context.cert_store_stats()["x509"] == 2
     assert contexts.server.num_tickets == 0
+
+
+@pytest.mark.parametrize(
+    ("error", "text"),
+    [
+        (ConnectionRefusedError(111, "x"), "connection refused: nothing listens there"),
+        (TimeoutError(), "no answer in time"),
+        (ConnectionAbortedError("x"), "no TLS handshake in time"),
+        (ConnectionResetError(), "closed during the TLS handshake"),
+        (OSError(113, "No route to host"), "OSError: [Errno 113] No route to host"),
+        (OSError("x" * 1_000), "OSError: " + "x" * 191),
+    ],
+)
+def test_failures_are_told_in_a_bounded_line(error: OSError, text: str) -> None:
+    assert describe_failure(error) == text

@@ -11,9 +11,10 @@ from typing import Any
 import pytest
 
 from ledger.block import MAX_EVENTS, Receipt, ReceiptKind, Status
+from ledger.codec import encode
 from ledger.errors import TooLargeError
 from ledger.policy import contract_address
-from ledger.transaction import Call
+from ledger.transaction import Call, Transaction
 from ledger.types import Motes
 from tests.vm_harness import FEES, Account, Chain, account
 from tests.vm_toys import Colour, Inner, Outer, Toy
@@ -109,7 +110,7 @@ def test_calls_that_can_never_work(chain: Chain, alice: Account, call: Call, exp
     assert code_of(execution.receipts[0]) == expected
     assert execution.changes == {}
     with pytest.raises(ContractError) as caught:
-        chain.executor.check_transaction(transaction, chain.context)
+        chain.executor.check_transaction(transaction)
     assert f"{caught.value.contract}.{caught.value.failure_code}" == expected
     data = caught.value.data()
     assert (data["reason"], f"{data['contract']}.{data['code']}") == ("contract_error", expected)
@@ -117,37 +118,43 @@ def test_calls_that_can_never_work(chain: Chain, alice: Account, call: Call, exp
 
 
 def test_admission_takes_what_can_work(chain: Chain, alice: Account) -> None:
-    chain.executor.check_transaction(chain.transaction(alice, chain.call(Toy.note, "a", 1)), chain.context)
+    chain.executor.check_transaction(chain.transaction(alice, chain.call(Toy.note, "a", 1)))
 
 
 def test_admission_refuses_gas_that_cannot_carry_the_transaction(chain: Chain, alice: Account) -> None:
     transaction = chain.transaction(alice, chain.call(Toy.note, "a", 1), gas_limit=gas.TRANSACTION)
     with pytest.raises(ContractError, match="gas limit"):
-        chain.executor.check_transaction(transaction, chain.context)
+        chain.executor.check_transaction(transaction)
     (receipt,) = chain.block(transaction).receipts
     assert (code_of(receipt), receipt.gas_used) == (".OUT_OF_GAS", gas.TRANSACTION)
 
 
 def test_every_gas_limit_below_the_need_fails_whole(chain: Chain, alice: Account) -> None:
     """Wherever the gas runs out, the whole limit is used and nothing stays."""
-    transaction = chain.transaction(alice, chain.call(Toy.note, "a", 1))
-    need = chain.executor.simulate(chain.state, chain.context, transaction).receipt.gas_used
-    for limit in (*range(0, need, need // 37), need - 1):
-        starved = chain.transaction(alice, chain.call(Toy.note, "a", 1), gas_limit=limit)
-        size_change = gas.TRANSACTION_BYTE * (len(starved.raw) - len(transaction.raw))
-        execution = chain.executor.execute(chain.state, chain.context, [starved])
-        if limit < need + size_change:
-            assert code_of(execution.receipts[0]).endswith("OUT_OF_GAS")
-            assert execution.gas_used == limit
-            assert execution.changes == {}
-    enough = chain.transaction(alice, chain.call(Toy.note, "a", 1), gas_limit=need)
-    assert chain.block(enough).receipts[0].status is Status.SUCCEEDED
+
+    def note(gas_limit: int) -> Transaction:
+        return chain.transaction(alice, chain.call(Toy.note, "a", 1), gas_limit=gas_limit)
+
+    need = chain.executor.simulate(chain.state, chain.context, note(60_000)).receipt.gas_used
+    for limit in (*range(300, need, need // 37), need - 1):
+        execution = chain.executor.execute(chain.state, chain.context, [note(limit)])
+        assert code_of(execution.receipts[0]).endswith("OUT_OF_GAS")
+        assert (execution.gas_used, execution.changes) == (limit, {})
+    assert chain.block(note(need)).receipts[0].status is Status.SUCCEEDED
 
 
 def test_a_transfer_fits_the_default_gas_limit_twice(chain: Chain, alice: Account) -> None:
     receipt = chain.send(alice, Asset.transfer, BOB, Motes(1), gas_limit=DEFAULT_GAS_LIMIT)
     assert receipt.status is Status.SUCCEEDED
     assert receipt.gas_used < DEFAULT_GAS_LIMIT // 2
+
+
+def test_receipts_are_charged_by_byte(chain: Chain, alice: Account) -> None:
+    """Results and events cost what they weigh, so that no block's receipts outgrow what can be encoded."""
+    few, more = chain.send(alice, Toy.ids, 1), chain.send(alice, Toy.ids, 2)
+    assert more.gas_used - few.gas_used == gas.RECEIPT_BYTE * 34
+    one, two = chain.send(alice, Toy.shout, 1), chain.send(alice, Toy.shout, 2)
+    assert two.gas_used - one.gas_used == gas.EVENT + gas.RECEIPT_BYTE * len(encode(("", 1)))
 
 
 def test_computation_is_charged_where_a_contract_says_so(chain: Chain, alice: Account) -> None:
@@ -165,6 +172,8 @@ def test_sender_origin_contract_and_time(chain: Chain, alice: Account) -> None:
 def test_new_ids_are_unique_and_reproducible(chain: Chain, alice: Account) -> None:
     transaction = chain.transaction(alice, chain.call(Toy.ids, 5), chain.call(Toy.ids, 5))
     first = chain.executor.execute(chain.state, chain.context, [transaction]).receipts[0]
+    behind_another = [chain.transaction(alice, chain.call(Toy.ids, 1)), transaction]
+    assert first == chain.executor.execute(chain.state, chain.context, behind_another).receipts[1]
     assert first == chain.block(transaction).receipts[0]
     again = chain.block(chain.transaction(alice, chain.call(Toy.ids, 5))).receipts[0]
     ids = [one for result in (*first.results, *again.results) for one in items(result)]
@@ -373,7 +382,7 @@ class TestBuild:
         assert built.included == tuple(small)
         assert [(refused.id, error.reason) for refused, error in built.refused] == [(giant.id, "too_large")]
         with pytest.raises(TooLargeError):
-            chain.executor.check_transaction(giant, chain.context)
+            chain.executor.check_funds(chain.state, chain.context, giant)
         with pytest.raises(InvalidEntryError):
             chain.block(giant)
 

@@ -120,10 +120,10 @@ def test_items_are_digests() -> None:
 @pytest.mark.parametrize(
     ("count", "root"),
     [
-        (0, "L0"),
-        (1, "L1"),
-        (7, "L7"),
-        (2000, "L2000"),
+        (0, "8fe79feac9c3f3886d9f60c22be6139753418d7a91c73aa5eff29bb8e7a4054c"),
+        (1, "be09ee2b2adaafe91b388d8505c4abf5f601031492b4fcb9e4a3ee75010faeab"),
+        (7, "c75b301e71a20d55bd52b8f7baf46a3993d9f1c35c09a9dc60e310ef12a04497"),
+        (2000, "2424e70e6ac77768d7ba13ed4d03031b72b11b576e2998a01e89c6d0bf2edd7a"),
     ],
 )
 def test_frozen_roots(count: int, root: str) -> None:

@@ -1,10 +1,11 @@
 """The Merkle state: what is hashed, what is stored, which versions can be read and proven, and what damage does."""
 
+from collections.abc import Mapping
 from itertools import combinations
 
 import pytest
 
-from ledger.codec import encode
+from ledger.codec import Value, decode, encode, fields
 from ledger.errors import BadEncodingError, InvalidInputError, InvariantError, TooLargeError
 from ledger.hashing import Tag, digest
 from ledger.list_root import BadProofError
@@ -39,10 +40,10 @@ class Chain:
         self.tree = StateTree(GENESIS, self.store)
         self.roots: list[StateRoot] = []
 
-    def prepare(self, changes: dict[bytes, bytes | None]) -> TreeUpdate:
+    def prepare(self, changes: Mapping[bytes, bytes | None]) -> TreeUpdate:
         return self.tree.update(self.roots[-1] if self.roots else None, Height(len(self.roots)), changes)
 
-    def commit(self, changes: dict[bytes, bytes | None]) -> TreeUpdate:
+    def commit(self, changes: Mapping[bytes, bytes | None]) -> TreeUpdate:
         update = self.prepare(changes)
         self.store.apply(update.nodes)
         self.tree.adopt(update)
@@ -82,11 +83,22 @@ def test_the_empty_state_has_a_root_at_every_height() -> None:
 def test_frozen_roots() -> None:
     """A change here is a change of protocol: every state root ever committed would differ."""
     chain = Chain()
-    assert chain.commit({}).root.digest.hex() == "S0"
-    assert chain.commit({b"key": b"value"}).root.digest.hex() == "S1"
-    assert chain.commit({TWINS[0]: b"a", TWINS[1]: b"b"}).root.digest.hex() == "S2"
-    assert chain.commit({b"key %d" % number: b"%d" % number for number in range(1000)}).root.digest.hex() == "S3"
-    assert chain.commit({b"key %d" % number: None for number in range(0, 1000, 2)}).root.digest.hex() == "S4"
+    assert chain.commit({}).root.digest.hex() == "43f8eaa57691aba089eedc7eed8d50e039a10fd6a9934c5ad27e0d74e74bbca2"
+    assert (
+        chain.commit({b"key": b"value"}).root.digest.hex() == "f7b9a8c6b929b639e2186bc9e681eed95f4700bef7f2e046414347062fddc5df"
+    )
+    assert (
+        chain.commit({TWINS[0]: b"a", TWINS[1]: b"b"}).root.digest.hex()
+        == "c6eb61e42ee0f7756517e4494454bf5d65becc072c282da8e541b91e81337375"
+    )
+    assert (
+        chain.commit({b"key %d" % number: b"%d" % number for number in range(1000)}).root.digest.hex()
+        == "57e2f27fd87a16aebc99161dc794568516e971958f97fd9d30b7fadc4b9ed645"
+    )
+    assert (
+        chain.commit({b"key %d" % number: None for number in range(0, 1000, 2)}).root.digest.hex()
+        == "8a25df7a609b78c6083ad9e54b1b91bd3c31238b76164b8126fb3b6f9010bee9"
+    )
 
 
 def test_frozen_records() -> None:
@@ -157,7 +169,7 @@ def test_stale_records_can_go_and_nothing_else(chain: Chain) -> None:
     content = {key: value for _, key, value in chain.tree.items(chain.roots[-1])}
     fresh = StateTree(GENESIS, chain.store)
     assert {key: value for _, key, value in fresh.items(chain.roots[-1])} == content
-    assert len(chain.store) == len(Chain().prepare(dict(content)).nodes)
+    assert len(chain.store) == len(Chain().prepare(content).nodes)
     with pytest.raises(PrunedStateError) as caught:
         list(fresh.items(chain.roots[0]))
     assert (caught.value.reason, caught.value.details) == ("pruned", {"written_at": 0})
@@ -212,6 +224,16 @@ def test_damage_is_found_wherever_it_is(chain: Chain) -> None:
             list(StateTree(GENESIS, chain.store).items(root))
         chain.store.apply({key: data})
     assert len(list(StateTree(GENESIS, chain.store).items(root))) == 300
+
+
+@pytest.mark.parametrize("leaves_and_refs", [(None, b""), (0, None), (0, b"short"), (2**16, bytes(1000)), (True, b"")])
+def test_damage_beside_the_digest_is_corruption_too(chain: Chain, leaves_and_refs: tuple[Value, Value]) -> None:
+    """A node's digest does not cover where its children are stored."""
+    key = NODE_PREFIX + bytes(8)
+    bitmap, _, digests, _ = fields(decode(chain.store.get(key) or b""), 4, "node")
+    chain.store.apply({key: encode((bitmap, leaves_and_refs[0], digests, leaves_and_refs[1]))})
+    with pytest.raises(CorruptStateError):
+        StateTree(GENESIS, chain.store).get(chain.roots[-1], b"key 1")
 
 
 def test_a_leaf_under_the_wrong_name_is_not_returned(chain: Chain) -> None:
@@ -271,6 +293,14 @@ def test_a_present_key_cannot_be_shown_absent(chain: Chain) -> None:
     slot = key_path(b"key 7")[0]
     with_own_place = bitmap | 1 << slot, digests[: slot * 32] + EMPTY_ROOT + digests[slot * 32 :]
     refused(root, b"key 7", None, StateProof((with_own_place, *rest), None))
+
+
+def test_a_leaf_off_the_path_shows_no_absence() -> None:
+    """Even under a root that a defective tree made, with another key's leaf where it may not stand."""
+    other = HASHER.key(b"twin 0"), HASHER.value(b"value")
+    key = next(key for key in (b"key %d" % number for number in range(99)) if not shared(key, b"twin 0"))
+    misplaced = digest(Tag.STATE_NODE, GENESIS, encode((1 << key_path(key)[0], HASHER.leaf(*other))))
+    refused(StateRoot(Height(0), misplaced), key, None, StateProof(((0, b""),), other))
 
 
 def test_a_change_of_any_byte_of_a_proof_is_refused(chain: Chain) -> None:

@@ -1,0 +1,105 @@
+"""Real nodes in one process, without their RPC: real drivers, LevelDB, sign-state files, sockets and TLS on loopback."""
+
+import contextlib
+import hashlib
+import secrets
+import socket
+import time
+from pathlib import Path
+
+from consensus.sign_state import SignState
+from genesis.block import GenesisBlock, make_genesis_block
+from genesis.network import KeySource, NodeKeys, make_committee, make_node_keys, node_names
+from genesis.presets import DEV_PARAMETERS, Holders, contract_arguments, dev_ido, distribution
+from genesis.spec import GenesisSpec
+from ledger.crypto import public_key
+from ledger.policy import KeyPolicy
+from ledger.transaction import SALT_BYTES, Call, Transaction, TransactionBody, chain_tag_of
+from ledger.types import Address
+from node.assembly import running_driver
+from node.config import NodeConfig, load_config
+from node.driver import Driver
+from node.secret_files import write_secret, write_seed
+from node.service import NodeService
+from node.sign_file import SignFile
+
+ACCOUNT_SEEDS = tuple(hashlib.sha256(b"account %d" % n).digest() for n in range(11))
+ADDRESSES = tuple(KeyPolicy.single(public_key(seed)).address for seed in ACCOUNT_SEEDS)
+
+
+def free_ports(count: int) -> list[int]:
+    """Return ports that were free a moment ago."""
+    with contextlib.ExitStack() as stack:
+        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for item in sockets:
+            item.bind(("127.0.0.1", 0))
+        return [int(item.getsockname()[1]) for item in sockets]
+
+
+class CoreNetwork:
+    """n members on loopback; each can be stopped and started again on its disk."""
+
+    def __init__(self, directory: Path, n: int) -> None:
+        ports = free_ports(n)
+        source = KeySource.from_seed("core network")
+        self.keys = [make_node_keys(source, name, f"127.0.0.1:{port}") for name, port in zip(node_names(n), ports, strict=True)]
+        now = time.time_ns() // 1_000_000
+        spec = GenesisSpec(
+            chain_id="core-test",
+            timestamp_ms=now,
+            development=True,
+            parameters=DEV_PARAMETERS,
+            committee=make_committee([keys.member for keys in self.keys]),
+            contracts=contract_arguments(distribution(Holders(*ADDRESSES[:4]), dev_ido(ADDRESSES[:10], ADDRESSES[10]), now)),
+        )
+        self.genesis: GenesisBlock = make_genesis_block(spec)
+        self.configs = [self._config(directory / keys.member.id, keys, port) for keys, port in zip(self.keys, ports, strict=True)]
+        self.drivers: dict[int, Driver] = {}
+        self.failures: list[BaseException] = []
+        self._stacks: dict[int, contextlib.AsyncExitStack] = {}
+
+    def _config(self, directory: Path, keys: NodeKeys, port: int) -> NodeConfig:
+        directory.mkdir()
+        write_seed(directory / "consensus.key", keys.consensus_seed)
+        write_secret(directory / "tls.pem", keys.tls_key)
+        (directory / "tls.der").write_bytes(keys.member.certificate)
+        sign_file = SignFile(directory / "data")
+        sign_file.save(SignState())
+        sign_file.close()
+        (directory / "node.toml").write_text(
+            f'[node]\nmember_id = "{keys.member.id}"\ngenesis = "unused.json"\ndata_dir = "data"\n'
+            'consensus_key = "consensus.key"\ntls_certificate = "tls.der"\ntls_key = "tls.pem"\n'
+            f'[p2p]\nhost = "127.0.0.1"\nport = {port}\n'
+        )
+        return load_config(directory / "node.toml")
+
+    async def start(self, *indexes: int) -> None:
+        """Start nodes (all by default)."""
+        for index in indexes or range(len(self.configs)):
+            stack = contextlib.AsyncExitStack()
+            running = running_driver(self.configs[index], self.genesis, self.failures.append)
+            self.drivers[index] = await stack.enter_async_context(running)
+            self._stacks[index] = stack
+
+    async def stop(self, *indexes: int) -> None:
+        """Stop nodes (all by default)."""
+        for index in indexes or tuple(self._stacks):
+            del self.drivers[index]
+            await self._stacks.pop(index).aclose()
+
+    def service(self, index: int) -> NodeService:
+        """Return the RPC side of a node."""
+        return NodeService(self.genesis, self.drivers[index], ACCOUNT_SEEDS[10])
+
+    def transfer(self, sender: int, to: Address, amount: int, valid_for_ms: int = 60_000) -> Transaction:
+        """Return a signed transfer from a funded account."""
+        seed = ACCOUNT_SEEDS[sender]
+        body = TransactionBody(
+            KeyPolicy.single(public_key(seed)),
+            secrets.token_bytes(SALT_BYTES),
+            time.time_ns() // 1_000_000 + valid_for_ms,
+            chain_tag_of(self.genesis.spec.hash),
+            (Call("asset", "transfer", (to, amount)),),
+            100_000,
+        )
+        return body.sign(self.genesis.spec.hash, (seed,))
