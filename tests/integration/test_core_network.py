@@ -129,9 +129,9 @@ async def test_expired_is_said_of_a_committed_time_only(tmp_path: Path) -> None:
     net = await start(tmp_path)
     await net.stop(2, 3)
     service = net.service(0)
-    item = net.transfer(0, ADDRESSES[1], 1, valid_for_ms=300)
+    item = net.transfer(0, ADDRESSES[1], 1, valid_for_ms=5)  # over before the batch delay is: it never gets into a proposal
     await service.submit([item.raw])
-    await asyncio.sleep(0.5)
+    await asyncio.sleep(0.1)
     assert service.transaction_status(item.id).state is TxState.PENDING, "its time is over, but no block says so"
     await net.start(2, 3)
     status = await service.wait_final(item.id, 15_000)

@@ -266,7 +266,7 @@ async def test_tls_1_2_is_refused(network: Network) -> None:
 
 async def test_a_flood_of_strangers_is_logged_in_a_few_lines_and_keeps_nobody_out(network: Network) -> None:
     """Silent sockets hold every handshake slot: the oldest give way, and a member still gets in at once."""
-    limits = replace(LIMITS, max_pending_handshakes=4)
+    limits = replace(LIMITS, max_pending_handshakes=4, handshake_timeout_ms=60_000)
     bob, bob_saw = await network.add(identity("bob"), limits=limits)
     with capture_logs() as logs:
         silent = [await asyncio.open_connection("127.0.0.1", bob.listen_port) for _ in range(20)]
@@ -274,6 +274,7 @@ async def test_a_flood_of_strangers_is_logged_in_a_few_lines_and_keeps_nobody_ou
         introduce((alice, bob), {ALICE: alice, BOB: bob})
         await bob_saw.until(lambda: bob_saw.connected == [ALICE])
         assert bob.strangers_refused >= 16
+        assert await drain(silent[0][0]) == b"", "who gave way is cut off"
     assert len([entry for entry in logs if entry["event"] == "p2p.stranger_refused"]) <= 7
     for _, writer in silent:
         writer.close()
@@ -401,7 +402,7 @@ async def test_a_dead_connection_is_replaced_by_the_peers_next_one(network: Netw
 
 
 async def test_a_peer_that_falls_silent_is_given_up(network: Network) -> None:
-    bob, bob_saw = await network.add(identity("bob"), limits=replace(LIMITS, idle_timeout_ms=300))
+    bob, bob_saw = await network.add(identity("bob"), limits=replace(LIMITS, idle_timeout_ms=300, handshake_timeout_ms=60_000))
     introduce((bob,), {ALICE: bob})
     reader, writer = await raw_client(bob.listen_port, identity("alice"), trust=identity("bob"))
     writer.write(encode(Hello(GENESIS, 1, ALICE, "test", Height(0))) + encode(Welcome()))
