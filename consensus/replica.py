@@ -17,7 +17,6 @@ from consensus.effects import (
     FetchBlocks,
     FetchBodies,
     Halt,
-    Persist,
     Proposal,
     Relay,
     SendBlock,
@@ -27,6 +26,7 @@ from consensus.effects import (
 from consensus.inbox import Inbox
 from consensus.messages import Commit, Message, NewView, Prepare, PrePrepare, Proposing, Signed, ViewChange
 from consensus.pacing import BatchSizer, Timing
+from consensus.progress import ProgressTimer, one_persist
 from consensus.proposals import belongs, carried_certificate, is_timely, opens_at_ms
 from consensus.round import Round, Tip
 from consensus.sign_state import SignState
@@ -54,6 +54,7 @@ class Replica:
         self.config = config
         self.committee = committee
         self._signer = Signer(committee, config.me, sign_state)
+        self._progress = ProgressTimer(config.timing)
         self._sizer = BatchSizer(config.max_transactions)
         self._inbox = Inbox()
         self._answered: dict[MemberId, int] = {}
@@ -92,7 +93,7 @@ class Replica:
         self._now = now_ms
         match timer:
             case Timer.PROGRESS:
-                if self._round.deadline_view == self._round.view:
+                if self._progress.expired(self._round):
                     self._change_view(View(self._round.view + 1))
             case Timer.RESEND:
                 self._resend()
@@ -474,44 +475,9 @@ class Replica:
             self._signer.halted = Halt(reason, self._round.height, block_hash)
             self._out.append(self._signer.halted)
 
-    def _arm(self) -> None:
-        """Keep the progress timer: running while there is work, and in a later view only once q members are there."""
-        round_ = self._round
-        wanted = self.halted is None and (round_.work or round_.current is not None or round_.view > round_.start_view)
-        if round_.view > round_.start_view:
-            wanted = wanted and round_.views.at_least(round_.view) >= self.committee.quorum
-        if not wanted:
-            if round_.deadline_view is not None:
-                round_.deadline_view = None
-                self._out.append(SetTimer(Timer.PROGRESS, None))
-        elif round_.deadline_view != round_.view:
-            round_.deadline_view = round_.view
-            timeout_ms = self.config.timing.view_timeout_ms(round_.failed_views)
-            self._out.append(SetTimer(Timer.PROGRESS, self._now + timeout_ms))
-
     def _take(self) -> Effects:
         """Return the effects of this input, with one write for everything that was signed in it."""
-        self._arm()
+        if self._signer.halted is None:
+            self._out.extend(self._progress.arm(self._round, self._now))
         effects, self._out = self._out, []
-        return _one_persist(effects)
-
-
-def _one_persist(effects: list[Effect]) -> Effects:
-    """Merge the writes up to a commit into the first: the last state covers all of its messages, and is on disk before any.
-
-    Never across a commit: the certificate of a height must stay in the sign-state until its block is in the store.
-    """
-    out: list[Effect] = []
-    first: int | None = None
-    for effect in effects:
-        if isinstance(effect, Persist) and first is not None:
-            earlier = out[first]
-            block = earlier.block if isinstance(earlier, Persist) and effect.block is None else effect.block
-            out[first] = Persist(effect.state, block)
-            continue
-        if isinstance(effect, Persist):
-            first = len(out)
-        elif isinstance(effect, CommitBlock):
-            first = None
-        out.append(effect)
-    return tuple(out)
+        return one_persist(effects)

@@ -46,7 +46,6 @@ class Round:
     building: bool = False
     work: bool = False
     proposed_at_ms: int | None = None
-    deadline_view: View | None = None
     proposals: dict[BlockHash, Proposal] = field(default_factory=dict)
     valid: dict[BlockHash, bool] = field(default_factory=dict)
     executing: set[BlockHash] = field(default_factory=set)

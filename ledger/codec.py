@@ -4,6 +4,7 @@ Arrays instead of maps, minimal integers, no floats, no extension types, bounded
 it read and compares: bytes that are not exact are refused, so each value has one encoding and each hash one pre-image.
 """
 
+from collections.abc import Callable
 from typing import Final, TypeAlias, Union
 
 import msgpack
@@ -14,6 +15,7 @@ Value: TypeAlias = Union[bool, int, bytes, str, "tuple[Value, ...]", "list[Value
 
 MAX_DEPTH: Final = 16
 MAX_BYTES: Final = 8 * 1024 * 1024
+MAX_VALUES: Final = 65_536
 INT_MIN: Final = -(2**63)
 INT_MAX: Final = 2**64 - 1
 
@@ -39,10 +41,11 @@ def encode_trusted(value: Value) -> bytes:
 _pack = encode_trusted
 
 
-def decode(data: bytes, *, max_bytes: int = MAX_BYTES) -> Value:
+def decode(data: bytes, *, max_bytes: int = MAX_BYTES, max_values: int = MAX_VALUES) -> Value:
     """Return the value that `data` is the canonical encoding of; arrays come back as tuples.
 
-    Raises `TooLargeError` over `max_bytes`, `BadEncodingError` for anything that does not re-encode to the same bytes.
+    Raises `TooLargeError` over `max_bytes` or `max_values` (counted while reading, so that megabytes of empty arrays cost no more
+    than the bound), `BadEncodingError` for anything that does not re-encode to the same bytes.
     """
     if len(data) > max_bytes:
         raise TooLargeError("encoded object", limit=max_bytes, got=len(data))
@@ -54,9 +57,12 @@ def decode(data: bytes, *, max_bytes: int = MAX_BYTES) -> Value:
             strict_map_key=True,
             object_pairs_hook=_refuse_map,
             ext_hook=_refuse_ext,
+            list_hook=_counter(max_values),
+            max_array_len=max_values,
+            max_map_len=0,
             max_ext_len=0,
         )
-    except BadEncodingError:
+    except (BadEncodingError, TooLargeError):
         raise
     except (ValueError, UnicodeDecodeError, msgpack.UnpackException, RecursionError, OverflowError) as error:
         raise BadEncodingError(f"not valid msgpack: {error or type(error).__name__}") from error
@@ -64,6 +70,20 @@ def decode(data: bytes, *, max_bytes: int = MAX_BYTES) -> Value:
     if _pack(value) != data:
         raise BadEncodingError("not canonical: the bytes differ from the value's one encoding")
     return value
+
+
+def _counter(limit: int) -> Callable[[tuple[Value, ...]], tuple[Value, ...]]:
+    """Return a hook that counts arrays and their items, and stops the reading over `limit`."""
+    count = 0
+
+    def hook(items: tuple[Value, ...]) -> tuple[Value, ...]:
+        nonlocal count
+        count += 1 + len(items)
+        if count > limit:
+            raise TooLargeError("number of encoded values", limit=limit, got=count)
+        return items
+
+    return hook
 
 
 def _check(value: Value, depth: int) -> None:

@@ -1,6 +1,7 @@
 """The parameters every member must agree on, since blocks are judged by them. They are part of genesis."""
 
-from dataclasses import dataclass, fields as dataclass_fields
+from dataclasses import dataclass
+from dataclasses import fields as dataclass_fields
 from typing import Self
 
 from ledger.codec import Value, as_int, fields

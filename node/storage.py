@@ -29,6 +29,9 @@ _VALUE: Final = b"v"
 _PENDING: Final = b"p"
 _META: Final = b"m"
 
+_MAX_RECEIPTS_BYTES: Final = 256 * 1024 * 1024  # our own writing: bounded by the block's gas, not by this
+_MAX_RECEIPTS: Final = 1_000_000
+
 _SCHEMA_KEY: Final = _META + b"schema"
 _GENESIS_KEY: Final = _META + b"genesis"
 _TIP_KEY: Final = _META + b"tip"
@@ -199,7 +202,8 @@ class BlockStore:
         data = self.raw.get(_RECEIPTS + _number(height))
         if data is None:
             return None
-        items: tuple[Value, ...] = as_tuple(decode(data, max_bytes=4 * MAX_BYTES), "receipts", max_items=1_000_000)
+        value = decode(data, max_bytes=_MAX_RECEIPTS_BYTES, max_values=_MAX_RECEIPTS_BYTES)
+        items: tuple[Value, ...] = as_tuple(value, "receipts", max_items=_MAX_RECEIPTS)
         return tuple(Receipt.from_value(item) for item in items)
 
     def height_of(self, block_hash: BlockHash) -> Height | None:

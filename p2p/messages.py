@@ -21,15 +21,11 @@ from p2p.limits import MAX_BLOCKS_COUNT, MAX_GOSSIP_TRANSACTIONS, MIB, RULES
 MAX_HEIGHT: Final = 2**53
 MAX_TEXT_CHARS: Final = 256
 
-# msgpack specification, formats bin 8/16/32 and array 16/32.
-_BIN_LENGTH_BYTES: Final = {0xC4: 1, 0xC5: 2, 0xC6: 4}
-_ARRAY_BYTES: Final = {0xDC: 3, 0xDD: 5}
 _ARRAY_HEADER_BYTES: Final = 5
 _BIN_HEADER_BYTES: Final = 5
 
-# No message has more values than Bodies: a pair of a hash and a list.
-_MAX_VALUES: Final = MAX_BLOCK_TRANSACTIONS + 3
-_SMALL_BYTES: Final = 16 * 1024
+# No message has more values than Bodies: a pair of a hash and a list. The bound keeps a frame of millions of tiny values cheap.
+_MAX_VALUES: Final = MAX_BLOCK_TRANSACTIONS + 4
 
 # What an answer should carry: a larger frame, once begun, holds up the consensus messages behind it.
 BLOCKS_TARGET_BYTES: Final = MIB
@@ -297,28 +293,8 @@ def encode(message: Message) -> bytes:
 
 def decode(frame: Frame) -> Message:
     """Return the message of a frame; raises `BadEncodingError` or `TooLargeError`."""
-    if len(frame.payload) > _SMALL_BYTES:
-        _check_flat(frame.payload)
-    return _CLASSES[frame.type].from_value(decode_value(frame.payload, max_bytes=RULES[frame.type].max_bytes))
-
-
-def _check_flat(payload: bytes) -> None:
-    """Refuse a large payload of many tiny values before it is decoded: eight million empty arrays hold a node for seconds.
-
-    Large messages are lists of byte strings, so stepping over those leaves little. All else counts by the byte.
-    """
-    offset, end = 0, len(payload)
-    for _ in range(_MAX_VALUES):
-        if offset >= end:
-            return
-        code = payload[offset]
-        width = _BIN_LENGTH_BYTES.get(code)
-        if width is None:
-            offset += _ARRAY_BYTES.get(code, 1)
-        else:
-            offset += 1 + width + int.from_bytes(payload[offset + 1 : offset + 1 + width])
-    if offset < end:
-        raise TooLargeError("number of values in a frame", limit=_MAX_VALUES, got=_MAX_VALUES + 1)
+    value = decode_value(frame.payload, max_bytes=RULES[frame.type].max_bytes, max_values=_MAX_VALUES)
+    return _CLASSES[frame.type].from_value(value)
 
 
 def batch_transactions(raws: Iterable[bytes]) -> Iterator[Transactions]:

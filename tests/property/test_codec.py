@@ -128,3 +128,17 @@ def test_length_is_bounded_before_anything_is_read() -> None:
     with pytest.raises(TooLargeError) as caught:
         decode(bytes(101), max_bytes=100)
     assert caught.value.details == {"limit": 100, "got": 101}
+
+
+@pytest.mark.parametrize("inner", [b"\x90", b"\x01", b"\xc0"])
+def test_millions_of_tiny_values_are_refused_while_reading(inner: bytes) -> None:
+    """A frame of eight megabytes must not hold a node: flat, or as arrays of arrays that are each within the bound."""
+    flat = b"\xdd" + (2**22).to_bytes(4) + inner * 2**22
+    nested = b"\xdc\x00\x40" + (b"\xdc\xff\xff" + inner * 65_535) * 64
+    for data in (flat, nested):
+        with pytest.raises((TooLargeError, BadEncodingError)):
+            decode(data)
+    with pytest.raises(TooLargeError) as caught:
+        decode(b"\x92\x90\x92\x01\x02", max_values=6)
+    assert caught.value.details == {"limit": 6, "got": 7}
+    assert decode(b"\x92\x90\x92\x01\x02", max_values=7) == ((), (1, 2))

@@ -23,6 +23,7 @@ def unpackb(
     use_list: bool = ...,
     strict_map_key: bool = ...,
     object_pairs_hook: Callable[[Any], Any] | None = ...,
+    list_hook: Callable[[Any], Any] | None = ...,
     ext_hook: Callable[[int, bytes], Any] | None = ...,
     timestamp: int = ...,
     max_str_len: int = ...,
