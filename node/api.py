@@ -131,6 +131,9 @@ class NodeApi(Protocol):
     def certificate(self, height: Height) -> QuorumCertificate | None:
         """Return the certificate of a committed block; genesis has none."""
 
+    def tx_ids(self, height: Height) -> tuple[TxId, ...] | None:
+        """Return the ids of a committed block's transactions in order."""
+
     def receipts(self, height: Height) -> tuple[Receipt, ...] | None:
         """Return the receipts of a committed block in order."""
 

@@ -93,6 +93,10 @@ class NodeService:
         """Return the certificate of a committed block; genesis has none."""
         return self._chain.store.certificate(height)
 
+    def tx_ids(self, height: Height) -> tuple[TxId, ...] | None:
+        """Return the ids of a committed block's transactions in order."""
+        return self._chain.store.tx_ids(height)
+
     def receipts(self, height: Height) -> tuple[Receipt, ...] | None:
         """Return the receipts of a committed block in order."""
         return self._chain.store.receipts(height)

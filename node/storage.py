@@ -15,6 +15,7 @@ from ledger.block import Block, Header, Receipt
 from ledger.certificate import QuorumCertificate
 from ledger.codec import MAX_BYTES, Value, as_tuple, decode, encode_trusted
 from ledger.errors import DatacarError
+from ledger.hashing import HASH_BYTES
 from ledger.types import BlockHash, Height, TxId
 
 SCHEMA_VERSION: Final = b"1"
@@ -24,6 +25,7 @@ _BLOCK: Final = b"b"
 _CERTIFICATE: Final = b"c"
 _RECEIPTS: Final = b"r"
 _HEIGHT_OF_BLOCK: Final = b"h"
+_IDS: Final = b"i"
 _TRANSACTION: Final = b"t"
 _VALUE: Final = b"v"
 _PENDING: Final = b"p"
@@ -148,6 +150,7 @@ class BlockStore:
             _BLOCK + height: encode_trusted(block.to_value()),
             _RECEIPTS + height: encode_trusted(tuple(receipt.to_value() for receipt in receipts)),
             _HEIGHT_OF_BLOCK + block_hash: height,
+            _IDS + height: b"".join(tx_ids),
             _TIP_KEY: height,
         }
         if certificate is None:
@@ -205,6 +208,11 @@ class BlockStore:
         value = decode(data, max_bytes=_MAX_RECEIPTS_BYTES, max_values=_MAX_RECEIPTS_BYTES)
         items: tuple[Value, ...] = as_tuple(value, "receipts", max_items=_MAX_RECEIPTS)
         return tuple(Receipt.from_value(item) for item in items)
+
+    def tx_ids(self, height: Height) -> tuple[TxId, ...] | None:
+        """Return the ids of a committed block's transactions in order; these lists are never pruned."""
+        data = self.raw.get(_IDS + _number(height))
+        return None if data is None else tuple(TxId(data[at : at + HASH_BYTES]) for at in range(0, len(data), HASH_BYTES))
 
     def height_of(self, block_hash: BlockHash) -> Height | None:
         """Return the height of a committed block."""

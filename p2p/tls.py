@@ -4,7 +4,6 @@ There is no authority, no host name and no expiry: a member record on chain hold
 handshake layer compares it byte for byte. What no context trusts, a stranger, fails the TLS handshake itself.
 """
 
-import hashlib
 import ssl
 import tempfile
 from collections.abc import Iterable
@@ -12,11 +11,6 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
-
-from cryptography import x509
-from cryptography.hazmat.primitives import serialization
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from cryptography.x509.oid import NameOID
 
 from ledger.errors import BadEncodingError
 from ledger.types import MemberId
@@ -42,26 +36,6 @@ class TlsContexts:
     server: ssl.SSLContext
     client: ssl.SSLContext
     unreadable: tuple[bytes, ...]
-
-
-def make_certificate(seed: bytes, common_name: str) -> tuple[bytes, bytes]:
-    """Return (certificate DER, private key PEM) of a 32-byte Ed25519 seed: the same seed and name give the same bytes."""
-    key = Ed25519PrivateKey.from_private_bytes(seed)
-    public = key.public_key().public_bytes(serialization.Encoding.Raw, serialization.PublicFormat.Raw)
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common_name)])
-    certificate = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(int.from_bytes(hashlib.sha256(public).digest()[:16]) | 1)
-        .not_valid_before(NOT_BEFORE)
-        .not_valid_after(NOT_AFTER)
-        .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
-        .sign(key, None)
-    )
-    pem = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-    return certificate.public_bytes(serialization.Encoding.DER), pem
 
 
 def make_contexts(identity: LocalIdentity, certificates: Iterable[bytes]) -> TlsContexts:

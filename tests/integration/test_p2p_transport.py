@@ -13,13 +13,14 @@ import pytest
 from cryptography import x509
 from structlog.testing import capture_logs
 
+from genesis.certificates import make_certificate
 from ledger.committee import Member
 from ledger.errors import BadEncodingError
 from ledger.types import BlockHash, Height, MemberId
 from p2p.frames import FrameType, encode_frame
 from p2p.limits import BURST_SECONDS, RULES, Limits
 from p2p.messages import Application, Blocks, Consensus, GetBlocks, Hello, Status, Transactions, Welcome, encode
-from p2p.tls import LocalIdentity, describe_failure, make_certificate, make_contexts
+from p2p.tls import LocalIdentity, describe_failure, make_contexts
 from p2p.transport import Transport
 
 GENESIS = hashlib.sha256(b"genesis").digest()
