@@ -1,10 +1,11 @@
-"""PNG charts of the hash and signature reports (matplotlib, an optional dependency, drawn off screen)."""
+"""PNG charts of the reports (matplotlib, an optional dependency, drawn off screen)."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from benchmarks.cluster import ClusterReport
 from benchmarks.hash import ALGORITHMS, HashReport
-from benchmarks.report import Machine
+from benchmarks.report import Machine, Report
 from benchmarks.signature import SignatureReport
 from ledger.errors import NotFoundError
 
@@ -14,20 +15,25 @@ if TYPE_CHECKING:
 
 
 class PlottingUnavailableError(NotFoundError):
-    """matplotlib is not installed; everything but `--plot` works without it."""
+    """matplotlib is not installed, or the report has no chart; everything but `--plot` works without it."""
 
     def __init__(self) -> None:
         super().__init__("not_found", "charts need matplotlib, which is not installed", hint="pip install 'datacar[plot]'")
 
 
-def save(report: HashReport | SignatureReport, path: Path) -> None:
+def save(report: Report, path: Path) -> None:
     """Draw `report` into a PNG file at `path`, replacing it; raises `PlottingUnavailableError`."""
     figure = _new_figure()
     axes = figure.add_subplot()
-    if isinstance(report, HashReport):
-        _draw_hash(axes, report)
-    else:
-        _draw_signature(axes, report)
+    match report:
+        case HashReport():
+            _draw_hash(axes, report)
+        case SignatureReport():
+            _draw_signature(axes, report)
+        case ClusterReport():
+            _draw_cluster(axes, report)
+        case _:
+            raise PlottingUnavailableError
     axes.legend(frameon=False)
     axes.grid(visible=True, which="major", axis="y", alpha=0.3)
     axes.spines[["top", "right"]].set_visible(False)
@@ -80,6 +86,17 @@ def _draw_signature(axes: "Axes", report: SignatureReport) -> None:
         )
     axes.set_xticks(range(len(report.rows)), labels=[f"{row.library}\n{row.operation}" for row in report.rows])
     axes.set(title="Ed25519 signatures", ylabel="operations/s")
+
+
+def _draw_cluster(axes: "Axes", report: ClusterReport) -> None:
+    """Steps: committed transactions in each second of the window, between the offered rate and the signature bound."""
+    seconds = range(len(report.block_tps_series))
+    axes.step(seconds, report.block_tps_series, where="post", label="committed")
+    axes.axhline(report.offered_tps, linestyle="--", color="0.4", label="offered")
+    axes.axhline(report.signature_bound_tps, linestyle=":", color="tab:red", label="signature bound")
+    axes.set_ylim(bottom=0)
+    title = f"{report.nodes} nodes: p50 {report.p50_ms:.0f} ms, p99 {report.p99_ms:.0f} ms"
+    axes.set(title=title, xlabel="second of the window", ylabel="transactions/s")
 
 
 def _footnote(machine: Machine) -> str:
