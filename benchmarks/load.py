@@ -128,7 +128,8 @@ class Load:
         orders, sent, turn = self._orders, 0, 0
         marks: dict[str, float] = {}
         window, end = start + orders.warm_up_s, start + orders.warm_up_s + orders.seconds
-        while (now := time.perf_counter()) < end:
+        while sent < len(self._prepared):
+            now = time.perf_counter()
             if now >= window and not marks:
                 marks = {"wall_ms": time.time() * 1_000, "client": time.process_time(), "nodes": cpu_seconds(orders.pids)}
             due = min(len(self._prepared), int((now - start) * orders.rate) + 1 if now >= start else 0)
@@ -138,6 +139,7 @@ class Load:
                 await self._send(sockets[turn % len(sockets)], turn, batch)
                 sent, turn = sent + len(batch), turn + 1
             await asyncio.sleep(TICK_S)
+        await asyncio.sleep(max(0.0, end - time.perf_counter()))
         marks["client_end"], marks["nodes_end"] = time.process_time(), cpu_seconds(orders.pids)
         return marks
 
