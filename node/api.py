@@ -14,6 +14,7 @@ from ledger.codec import Value
 from ledger.committee import Committee
 from ledger.errors import DatacarError
 from ledger.parameters import ChainParameters
+from ledger.receipt_proof import ReceiptProof
 from ledger.transaction import Call, Transaction
 from ledger.types import Address, BlockHash, Height, MemberId, TxId
 
@@ -151,6 +152,9 @@ class NodeApi(Protocol):
 
     async def wait_final(self, tx_id: TxId, timeout_ms: int, valid_until_ms: int | None = None) -> TxStatus:
         """Return the final status; raises `UnavailableError` `wait_timeout` (or `syncing`, `no_quorum`) when it does not come."""
+
+    def prove_receipt(self, tx_id: TxId) -> ReceiptProof | None:
+        """Return the proof of a committed transaction's receipt, or None when it is not in a block."""
 
     def query(self, contract: str, method: str, args: Sequence[Value]) -> Value:
         """Return what a read-only method answers on the committed state of the tip."""

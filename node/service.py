@@ -9,12 +9,14 @@ from typing import Final
 from genesis.block import GenesisBlock
 from ledger.block import Block, Header, Receipt
 from ledger.certificate import QuorumCertificate
-from ledger.codec import Value
+from ledger.codec import Value, encode
 from ledger.committee import Committee
 from ledger.crypto import public_key
 from ledger.errors import DatacarError, RejectedError
+from ledger.list_root import prove_item
 from ledger.parameters import ChainParameters
 from ledger.policy import KeyPolicy
+from ledger.receipt_proof import ReceiptProof
 from ledger.transaction import SALT_BYTES, Call, Transaction, TransactionBody, chain_tag_of
 from ledger.types import Address, BlockHash, Height, MemberId, TxId
 from node.api import ConsensusStatus, PeerStatus, Readiness, Submission, TxState, TxStatus
@@ -141,6 +143,17 @@ class NodeService:
     async def wait_final(self, tx_id: TxId, timeout_ms: int, valid_until_ms: int | None = None) -> TxStatus:
         """Return the final status; raises `wait_timeout` when it does not come in time."""
         return await self._driver.finality.wait(tx_id, timeout_ms, valid_until_ms)
+
+    def prove_receipt(self, tx_id: TxId) -> ReceiptProof | None:
+        """Return the proof of a committed transaction's receipt, or None when it is not in a block."""
+        place = self._chain.committed_at(tx_id)
+        certificate = None if place is None else self._chain.store.certificate(place[0])
+        receipts = None if place is None else self._chain.store.receipts(place[0])
+        if place is None or certificate is None or receipts is None:
+            return None
+        genesis_hash, index = self.genesis_hash, place[1]
+        proof = prove_item(genesis_hash, [receipt.hash(genesis_hash) for receipt in receipts], index)
+        return ReceiptProof(encode(self._genesis.spec.to_value()), certificate, receipts[index], proof)
 
     # ---- state
 
