@@ -59,6 +59,7 @@ class Replica:
         self._inbox = Inbox()
         self._answered: dict[MemberId, int] = {}
         self._moved = True
+        self._ahead: MemberId | None = None
         self._advanced_ms = 0
         self._now = 0
         self._out: list[Effect] = []
@@ -154,13 +155,15 @@ class Replica:
         return self._take()
 
     def on_peer_tip(self, member: MemberId, height: Height, now_ms: int) -> Effects:
-        """Take a member's stated tip: a hint to fetch, and evidence for the end of a quarantine."""
+        """Take a member's stated tip: a hint to fetch from it, and evidence for the end of a quarantine."""
         self._now = now_ms
         if (quarantine := self._signer.quarantine) is not None:
             quarantine.saw_tip(member, height)
             quarantine.saw_tip(self.config.me, self._round.tip.height)
-        if height > self._round.tip.height:
+        if height > self._round.height:
             self._out.append(FetchBlocks(self._round.height, member))
+        elif height == self._round.height:
+            self._ahead = member  # its last votes are on their way to us too: fetched only if we stay behind
         return self._take()
 
     # ---- what others may look at ------------------------------------------------------------------------------------------
@@ -363,6 +366,7 @@ class Replica:
         """Begin the height after `tip` in the tip's view, or leave for the view that decided it (rule 2)."""
         self._round = Round(tip, self.committee, tip.header.view)
         self._moved = True
+        self._ahead = None
         self._advanced_ms = self._now
         self._answered.clear()
         self._out.append(SetTimer(Timer.HOLD, None))
@@ -463,6 +467,8 @@ class Replica:
 
     def _resend(self) -> None:
         """Repeat what a peer may lack, but only at a height that did not move for a whole interval."""
+        if not self._moved and self._ahead is not None:
+            self._out.append(FetchBlocks(self._round.height, self._ahead))
         if not self._moved and (messages := self._round.to_resend()):
             self._out.append(Relay(messages))
             self._open_view_if_ready()

@@ -27,6 +27,7 @@ from vm.errors import ContractError
 from vm.registry import Registry, default_registry
 from vm.strict_json import FieldError, Node, parse
 
+GENESIS_NAME: Final = "genesis.json"
 MAX_ADDRESS_CHARS: Final = 255
 
 _FIELDS: Final = ("chain_id", "timestamp_ms", "development", "parameters", "members", "contracts")

@@ -128,14 +128,17 @@ class NodeConfig(BaseSettings):
 Sections = dict[str, dict[str, Any]]
 
 
-def load_config(path: Path, overrides: Mapping[str, Mapping[str, object]] | None = None) -> NodeConfig:
+def load_config(
+    path: Path, overrides: Mapping[str, Mapping[str, object]] | None = None, *, text: str | None = None
+) -> NodeConfig:
     """Return the configuration in the TOML file `path`, under the environment, under `overrides` (section -> key -> value).
 
-    Raises `ConfigError`.
+    With `text`, that is taken for what the file holds. Raises `ConfigError`.
     """
     path = path.expanduser().absolute()
+    document = _parse_toml(read_text(path) if text is None else text, path)
     sources = (
-        (str(path), _with_paths(_read_toml(path), path.parent)),
+        (str(path), _with_paths(document, path.parent)),
         ("the environment", _with_paths(_read_environment(), Path.cwd())),
         ("the command line", _with_paths({name: dict(keys) for name, keys in (overrides or {}).items()}, Path.cwd())),
     )
@@ -161,13 +164,21 @@ def parse_override(text: str) -> tuple[str, str, str]:
     return section, key, value.strip()
 
 
-def _read_toml(path: Path) -> Sections:
+def read_text(path: Path) -> str:
+    """Return the text of a configuration file. Raises `ConfigError`."""
     try:
-        document = tomllib.loads(path.read_text(encoding="utf-8"))
+        return path.read_text(encoding="utf-8")
     except FileNotFoundError as error:
         raise ConfigError(f"there is no configuration file {path}", hint="make one with `datacar init`") from error
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+    except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path} cannot be read: {error}", hint="write it as TOML in UTF-8") from error
+
+
+def _parse_toml(text: str, path: Path) -> Sections:
+    try:
+        document = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{path} is not TOML: {error}", hint="write texts in quotes, sections as [node]") from error
     for name, keys in document.items():
         if not isinstance(keys, dict):
             raise ConfigError(f"{name}: must stand in a section such as [node], got {keys!r} (from {path})")

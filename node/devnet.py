@@ -25,7 +25,7 @@ from typing import Any, Final, Self
 from genesis.network import KeySource, NodeKeys, make_committee, make_node_keys, node_names
 from genesis.presets import DEV_PARAMETERS
 from genesis.spec import GenesisSpec
-from genesis.spec_json import read_spec, spec_to_json
+from genesis.spec_json import GENESIS_NAME, read_spec, spec_to_json
 from ledger.codec import Value
 from ledger.errors import DatacarError, NotFoundError
 from node import probe
@@ -41,7 +41,6 @@ READY_TIMEOUT_S: Final = 60.0
 POLL_S: Final = 0.1
 
 _RECORD: Final = "devnet.json"
-_GENESIS: Final = "genesis.json"
 _SCRIPT: Final = Path(__file__).resolve().parents[1] / "cli.py"  # beside the packages, in a checkout and in an installed wheel
 
 Say = Callable[[str], None]
@@ -179,13 +178,14 @@ class Devnet:
     def reset(self, timestamp_ms: int) -> None:
         """Stop all nodes and begin a new chain: same keys, ports and accounts, another genesis hash, no data."""
         self.stop()
-        spec = replace(read_spec(self.folder / _GENESIS), timestamp_ms=timestamp_ms)
+        spec = replace(read_spec(self.folder / GENESIS_NAME), timestamp_ms=timestamp_ms)
         for node in self.nodes:
-            shutil.rmtree(node.folder / DATA_NAME, ignore_errors=True)
+            with contextlib.suppress(FileNotFoundError):
+                shutil.rmtree(node.folder / DATA_NAME)
             node.log.unlink(missing_ok=True)
-        part = self.folder / f"{_GENESIS}.part"
+        part = self.folder / f"{GENESIS_NAME}.part"
         part.write_text(spec_to_json(spec), encoding="utf-8")
-        part.replace(self.folder / _GENESIS)
+        part.replace(self.folder / GENESIS_NAME)
         for node in self.nodes:
             write_first_sign_state(node.folder / DATA_NAME)
 
@@ -206,19 +206,29 @@ def create(folder: Path, blueprint: Blueprint, say: Say) -> Devnet:
         committee=make_committee([each.member for each in keys]),
         contracts=blueprint.contracts,
     )
-    part = folder.with_name(f".{folder.name}.part")
-    shutil.rmtree(part, ignore_errors=True)
-    part.mkdir(parents=True)
-    (part / _GENESIS).write_text(spec_to_json(spec), encoding="utf-8")
-    for node_keys, rpc_port, p2p_port in zip(keys, rpc_ports, p2p_ports, strict=True):
-        _write_node(part, node_keys, Endpoints(HOST, p2p_port, HOST, rpc_port), blueprint.faucet_seed)
-    write_secret(part / _RECORD, _record(blueprint, names, rpc_ports, p2p_ports))
-    part.replace(folder)
+    with _whole_or_nothing(folder) as part:
+        (part / GENESIS_NAME).write_text(spec_to_json(spec), encoding="utf-8")
+        for node_keys, rpc_port, p2p_port in zip(keys, rpc_ports, p2p_ports, strict=True):
+            _write_node(part, node_keys, Endpoints(HOST, p2p_port, HOST, rpc_port), blueprint.faucet_seed)
+        write_secret(part / _RECORD, _record(blueprint, names, rpc_ports, p2p_ports))
     return Devnet.load(folder)
 
 
+@contextlib.contextmanager
+def _whole_or_nothing(folder: Path) -> Iterator[Path]:
+    """Give a new private folder that takes the place of `folder` (absent or empty) at the end, or is deleted on failure."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    part = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
+    try:
+        yield part
+        part.replace(folder)
+    except BaseException:
+        shutil.rmtree(part, ignore_errors=True)
+        raise
+
+
 def _write_node(folder: Path, keys: NodeKeys, endpoints: Endpoints, faucet_seed: bytes) -> None:
-    write_node_folder(folder / keys.member.id, keys, endpoints, genesis=f"../{_GENESIS}", faucet_seed=faucet_seed)
+    write_node_folder(folder / keys.member.id, keys, endpoints, genesis=f"../{GENESIS_NAME}", faucet_seed=faucet_seed)
 
 
 def _record(blueprint: Blueprint, names: Sequence[str], rpc_ports: Sequence[int], p2p_ports: Sequence[int]) -> bytes:
@@ -343,7 +353,7 @@ def _not_ready(late: dict[DevNode, str]) -> DevnetError:
     return DevnetError(
         "not_ready",
         f"not ready after {READY_TIMEOUT_S:.0f} s: {'; '.join(f'{name}: {reason}' for name, reason in reasons.items())}",
-        hint="the processes still run: see `datacar devnet logs`, or stop them with `datacar devnet down`",
+        hint="read what they say: `datacar devnet logs`",
         reasons=reasons,
     )
 

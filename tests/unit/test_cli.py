@@ -1,0 +1,150 @@
+"""The command line's frame: families load lazily, errors become messages and exit codes, JSON goes to stdout alone."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+import cli
+from datacar.amounts import parse_datr
+from genesis.spec_json import read_spec
+from ledger.errors import DatacarError, InvalidInputError, LimitError, NotFoundError, RejectedError, UnavailableError
+from node.commands.exits import Exit, exit_code
+
+run = CliRunner().invoke
+
+
+def exit_of(*args: str) -> int:
+    return run(cli.app, list(args)).exit_code
+
+
+class TestFrame:
+    def test_help_lists_every_family_and_imports_none(self) -> None:
+        script = (
+            "import sys, cli; cli.app(['--help'], standalone_mode=False); print([n for n in sys.modules if 'node.commands' in n])"
+        )
+        shown = subprocess.run(
+            [sys.executable, "-c", script], capture_output=True, text=True, check=True, cwd=Path(cli.__file__).parent
+        )
+        assert all(f" {family.name} " in shown.stdout for family in cli.FAMILIES)
+        imported = shown.stdout.splitlines()[-1]
+        assert imported == "['node.commands', 'node.commands.exits', 'node.commands.output']"
+
+    @pytest.mark.parametrize("family", cli.FAMILIES, ids=lambda family: family.name)
+    def test_every_family_in_the_table_loads_and_has_help(self, family: cli.Family) -> None:
+        result = run(cli.app, [family.name, "--help"])
+        assert result.exit_code == Exit.OK, result.output
+        assert "--help" in result.output
+
+    def test_a_missing_part_says_what_is_missing(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setitem(sys.modules, "node.commands.version", None)
+        result = run(cli.app, ["version"])
+        assert result.exit_code == Exit.ERROR
+        assert "needs the Python module node.commands.version" in result.stderr
+
+    def test_version_in_json_is_all_there_is_on_stdout(self) -> None:
+        result = run(cli.app, ["version", "--json"])
+        assert set(json.loads(result.stdout)) == {"version", "python", "platform"}
+        assert result.stderr == ""
+
+    @pytest.mark.parametrize(
+        "args", [["nope"], ["version", "--nope"], ["genesis"], [], ["genesis", "new"], ["devnet", "fund", "x"]]
+    )
+    def test_usage_errors_end_with_2_and_keep_stdout_clean(self, args: list[str]) -> None:
+        result = run(cli.app, args)
+        assert result.exit_code == Exit.USAGE
+
+
+class TestErrors:
+    @pytest.mark.parametrize(
+        ("error", "code"),
+        [
+            (UnavailableError("unreachable", ""), Exit.UNREACHABLE),
+            (UnavailableError("wait_timeout", ""), Exit.OUTCOME_UNKNOWN),
+            (UnavailableError("outcome_unknown", ""), Exit.OUTCOME_UNKNOWN),
+            (UnavailableError("syncing", ""), Exit.ERROR),
+            (RejectedError("insufficient_funds", ""), Exit.REJECTED),
+            (LimitError("pool_full", ""), Exit.REJECTED),
+            (InvalidInputError("bad_encoding", ""), Exit.ERROR),
+            (NotFoundError("not_found", ""), Exit.ERROR),
+            (DatacarError("anything", ""), Exit.ERROR),
+        ],
+        ids=lambda value: getattr(value, "reason", str(value)),
+    )
+    def test_exit_codes_are_those_of_the_interface(self, error: DatacarError, code: Exit) -> None:
+        assert exit_code(error) == code
+        assert [Exit.OK, Exit.ERROR, Exit.USAGE, Exit.UNREACHABLE, Exit.REJECTED, Exit.OUTCOME_UNKNOWN] == [0, 1, 2, 3, 4, 5]
+
+    def test_message_and_hint_on_stderr_and_with_json_the_object_on_stdout(self, tmp_path: Path) -> None:
+        plain = run(cli.app, ["devnet", "status", "--dir", str(tmp_path)])
+        assert (plain.exit_code, plain.stdout) == (Exit.ERROR, "")
+        assert "error: there is no devnet in" in plain.stderr
+        assert "hint: start one" in plain.stderr
+        shown = run(cli.app, ["devnet", "status", "--dir", str(tmp_path), "--json"])
+        error = json.loads(shown.stdout)["error"]
+        assert error["data"]["reason"] == "not_found"
+        assert error["data"]["hint"]
+        assert "error: there is no devnet in" in shown.stderr
+
+    def test_what_the_system_refuses_is_no_traceback(self, tmp_path: Path) -> None:
+        result = run(cli.app, ["genesis", "hash", str(tmp_path / "none.json")])
+        assert result.exit_code == Exit.ERROR
+        assert "No such file" in result.stderr
+        assert "none.json" in result.stderr
+
+
+class TestGenesis:
+    def test_new_is_verified_and_reproducible_from_a_seed(self, tmp_path: Path) -> None:
+        hashes = []
+        for name in ("a", "b"):
+            args = ["genesis", "new", "--nodes", "4", "--chain-id", "test", "--development", "--seed", "s", "--json"]
+            result = run(cli.app, [*args, "--dir", str(tmp_path / name)])
+            assert result.exit_code == Exit.OK, result.output
+            hashes.append(json.loads(result.stdout)["genesis_hash"])
+        assert hashes[0] == hashes[1]
+        shown = json.loads(run(cli.app, ["genesis", "verify", str(tmp_path / "a" / "genesis.json"), "--json"]).stdout)
+        assert (shown["valid"], shown["genesis_hash"], shown["supply"], shown["faults"]) == (True, hashes[0], "800000000", 1)
+        assert sum(parse_datr(part["amount"]) for part in shown["distribution"]) == parse_datr("800000000")
+        assert exit_of("config", "validate", "--config", str(tmp_path / "a" / "node3" / "config.toml")) == Exit.OK
+        assert (tmp_path / "a" / "accounts.json").stat().st_mode & 0o777 == 0o600
+
+    def test_members_with_their_own_keys_meet_in_a_genesis_file(self, tmp_path: Path) -> None:
+        for name in ("bank", "maker"):
+            result = run(
+                cli.app, ["init", "--dir", str(tmp_path / name), "--member-id", name, "--p2p-address", f"{name}.example:26656"]
+            )
+            assert json.loads(result.stdout) == json.loads((tmp_path / name / "member.json").read_text())
+        bank, maker = (str(tmp_path / name / "member.json") for name in ("bank", "maker"))
+        result = run(cli.app, ["genesis", "new", "--member", bank, "--chain-id", "consortium", "--dir", str(tmp_path)])
+        assert result.exit_code == Exit.OK, result.output
+        file = tmp_path / "genesis.json"
+        before = read_spec(file)
+        added = run(cli.app, ["genesis", "add-member", str(file), maker, "--json"])
+        spec = read_spec(file)
+        assert json.loads(added.stdout)["genesis_hash"] == "0x" + spec.hash.hex() != "0x" + before.hash.hex()
+        assert [member.id for member in spec.committee.members] == ["bank", "maker"]
+        assert not spec.development
+        assert exit_of("genesis", "verify", str(file)) == Exit.OK
+        assert exit_of("genesis", "add-member", str(file), maker) == Exit.ERROR, "a member stands there once"
+        assert read_spec(file) == spec
+
+    def test_init_never_overwrites_keys(self, tmp_path: Path) -> None:
+        args = ["init", "--dir", str(tmp_path), "--member-id", "bank"]
+        assert exit_of(*args) == Exit.OK
+        key = (tmp_path / "consensus.key").read_bytes()
+        assert exit_of(*args) == Exit.ERROR
+        assert (tmp_path / "consensus.key").read_bytes() == key
+
+    def test_a_foreign_certificate_is_found(self, tmp_path: Path) -> None:
+        for name in ("bank", "maker"):
+            exit_of("init", "--dir", str(tmp_path / name), "--member-id", name)
+        record = json.loads((tmp_path / "bank" / "member.json").read_text())
+        record["id"] = "maker"
+        (tmp_path / "forged.json").write_text(json.dumps(record))
+        args = ["genesis", "new", "--member", str(tmp_path / "forged.json"), "--chain-id", "c", "--dir", str(tmp_path / "g")]
+        result = run(cli.app, args)
+        assert result.exit_code == Exit.ERROR
+        assert "names bank instead of maker" in result.stderr
