@@ -1,1 +1,32 @@
-"""The wallet SDK."""
+"""The wallet SDK: `Client`, `AsyncClient`, `Wallet`, amounts, and the errors that say what became of a payment.
+
+from datacar import Client, Wallet
+
+wallet = Wallet.from_mnemonic("...")
+with Client("http://127.0.0.1:8645") as client:
+    receipt = client.transfer(wallet, to="datr1...", amount="1.5")
+"""
+
+from datacar import amounts, errors
+from datacar.amounts import format_motes, parse_datr
+from datacar.async_client import AsyncClient
+from datacar.client import Client
+from datacar.flows import Balance
+from datacar.receipt import Event, Failure, Receipt
+from datacar.transactions import ChainInfo
+from datacar.wallet import Wallet
+
+__all__ = [
+    "AsyncClient",
+    "Balance",
+    "ChainInfo",
+    "Client",
+    "Event",
+    "Failure",
+    "Receipt",
+    "Wallet",
+    "amounts",
+    "errors",
+    "format_motes",
+    "parse_datr",
+]

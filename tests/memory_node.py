@@ -16,13 +16,15 @@ from genesis.presets import contract_arguments
 from genesis.spec import GenesisSpec
 from ledger.block import Block, Header, Receipt
 from ledger.certificate import QuorumCertificate, vote_digest
-from ledger.codec import Value
+from ledger.codec import Value, encode
 from ledger.committee import Committee
 from ledger.crypto import public_key, sign
 from ledger.errors import DatacarError, RejectedError
 from ledger.hashing import Tag
+from ledger.list_root import prove_item
 from ledger.parameters import ChainParameters
 from ledger.policy import KeyPolicy
+from ledger.receipt_proof import ReceiptProof
 from ledger.transaction import Call, Transaction, TransactionBody, chain_tag_of
 from ledger.types import Address, BlockHash, Height, MemberId, TxId, View
 from node.api import ConsensusStatus, PeerStatus, Readiness, Submission, TxState, TxStatus
@@ -65,6 +67,7 @@ class MemoryNode:
             contracts=contract_arguments((everything,)),
         )
         registry = registry or default_registry()
+        self.chain_path = path
         self._store = BlockStore(path, self._spec.hash)
         self._chain = Chain(make_genesis_block(self._spec, registry), self._store, Executor(registry))
         self._mempool = Mempool(MempoolLimits())
@@ -137,6 +140,9 @@ class MemoryNode:
     def certificate(self, height: Height) -> QuorumCertificate | None:
         return self._store.certificate(height)
 
+    def tx_ids(self, height: Height) -> tuple[TxId, ...] | None:
+        return self._store.tx_ids(height)
+
     def receipts(self, height: Height) -> tuple[Receipt, ...] | None:
         return self._store.receipts(height)
 
@@ -168,6 +174,17 @@ class MemoryNode:
 
     async def wait_final(self, tx_id: TxId, timeout_ms: int, valid_until_ms: int | None = None) -> TxStatus:
         return await self._finality.wait(tx_id, timeout_ms, valid_until_ms)
+
+    def prove_receipt(self, tx_id: TxId) -> ReceiptProof | None:
+        place = self._chain.committed_at(tx_id)
+        if place is None:
+            return None
+        height, index = place
+        certificate, receipts = self.certificate(height), self.receipts(height)
+        assert certificate is not None
+        assert receipts is not None
+        proof = prove_item(self.genesis_hash, [receipt.hash(self.genesis_hash) for receipt in receipts], index)
+        return ReceiptProof(encode(self._spec.to_value()), certificate, receipts[index], proof)
 
     def query(self, contract: str, method: str, args: Sequence[Value]) -> Value:
         context = self._chain.context(self.tip.timestamp_ms)

@@ -1,0 +1,285 @@
+"""What a client does step by step, without I/O: each flow yields the calls it needs and returns its result.
+
+`Client` and `AsyncClient` drive the same flows: they carry out a `Call` and send its result in, or throw its exception in; a
+`Pause` is slept. So both have one behaviour, above all about a payment whose answer was lost.
+"""
+
+import time
+from collections.abc import Generator, Mapping, Sequence
+from dataclasses import dataclass, field
+from decimal import Decimal
+from typing import Any, Final, TypeAlias, TypeVar
+
+from datacar.abi import ContractAbi, json_args
+from datacar.amounts import parse_datr
+from datacar.errors import (
+    BadAnswerError,
+    CallWouldFailError,
+    ConnectionLostError,
+    DatacarError,
+    OutcomeUnknownError,
+    RequestRefusedError,
+    TransactionExpiredError,
+    TransactionFailedError,
+    UnavailableError,
+)
+from datacar.receipt import Receipt
+from datacar.rpc import Json
+from datacar.transactions import ChainInfo, build
+from datacar.wallet import Wallet
+from ledger.codec import encode
+from ledger.errors import BadEncodingError
+from ledger.policy import parse_address
+from ledger.transaction import MAX_GAS_LIMIT, Transaction
+from ledger.transaction import Call as ContractCall
+from ledger.types import Motes
+from vm.abi import MethodKind, MethodSpec
+from vm.abi_json import args_from_json
+from vm.errors import ContractError, CoreError
+from vm.gas import DEFAULT_GAS_LIMIT, intrinsic
+
+WAIT_SLICE_MS: Final = 5_000
+"""How long one request may wait on the node; a longer wait is several of them, so a node that hangs is noticed."""
+RETRY_PAUSE_S: Final = 0.25
+GAS_MARGIN: Final = (3, 2)
+"""A call's gas limit is its simulated gas times this: the state may have grown by the time it runs."""
+ENVELOPE_BYTES: Final = 512
+"""What a transaction of one key has around its calls, at most."""
+INTERNAL_ERROR: Final = -32603
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """An RPC call. `wait_s` is how long the node itself may take before it answers."""
+
+    method: str
+    params: Mapping[str, Json]
+    wait_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Pause:
+    """Sleep this long."""
+
+    seconds: float
+
+
+Flow: TypeAlias = Generator[Call | Pause, Json, T]
+
+
+@dataclass(slots=True)
+class Memory:
+    """What a client keeps between calls: the interfaces of contracts it has used."""
+
+    abis: dict[str, ContractAbi] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Balance:
+    """An account's money in motes at a height: free to spend, reserved by holds, released later."""
+
+    height: int
+    free: Motes
+    held: Motes
+    locked: Motes
+
+
+def motes_of(amount: str | Decimal | None, amount_motes: int | None) -> Motes:
+    """Return the motes of the one amount that was given. Raises `BadAmountError`, or `TypeError` for none or both."""
+    if (amount is None) == (amount_motes is None):
+        raise TypeError("give either amount (text or Decimal, in DATR) or amount_motes (an integer)")
+    if amount is not None:
+        return parse_datr(amount)
+    if type(amount_motes) is not int or amount_motes < 0:
+        raise BadEncodingError(f"amount_motes must be an integer that is not negative, got {amount_motes!r}", hint="count motes")
+    return Motes(amount_motes)
+
+
+def call(method: str, params: Mapping[str, Json]) -> Flow[Json]:
+    """Return the result of one call."""
+    return (yield Call(method, params))
+
+
+def chain_info() -> Flow[ChainInfo]:
+    """Return the chain's identity and its present time."""
+    return ChainInfo.from_json((yield Call("chain_info", {})))
+
+
+def balance(address: str) -> Flow[Balance]:
+    """Return an account's money."""
+    answer = yield Call("account_get", {"address": address})
+    try:
+        value = answer["value"]
+        money = (Motes(int(value[name])) for name in ("balance", "held", "locked"))
+        return Balance(answer["height"], *money)
+    except (KeyError, TypeError, ValueError) as problem:
+        raise BadAnswerError(f"account_get lacks something: {problem}") from None
+
+
+def transfer(wallet: Wallet, to: str, motes: Motes, *, reference: str, gas_limit: int | None, timeout_s: float) -> Flow[Receipt]:
+    """Send DATR and return the receipt once it is final."""
+    transfer_call = ContractCall("asset", "transfer", (parse_address(to), motes))
+    transaction = yield from sign(wallet, [transfer_call], reference=reference, gas_limit=gas_limit or DEFAULT_GAS_LIMIT)
+    return (yield from send(transaction, timeout_s))
+
+
+def sign(wallet: Wallet, calls: Sequence[ContractCall], *, reference: str, gas_limit: int) -> Flow[Transaction]:
+    """Return a signed transaction of calls for the chain that the node serves. Nothing is sent."""
+    chain = yield from chain_info()
+    return wallet.sign(build(chain, wallet.policy, calls, gas_limit=gas_limit, reference=reference), chain.genesis_hash)
+
+
+def send(transaction: Transaction, timeout_s: float) -> Flow[Receipt]:
+    """Send a signed transaction and return its receipt; raises how it failed, expired, was refused or is not known."""
+    answer = yield from _until_final(transaction, time.monotonic() + timeout_s)
+    tx_id = "0x" + transaction.id.hex()
+    match answer.get("status"):
+        case "succeeded":
+            return Receipt.from_status(answer)
+        case "failed":
+            raise TransactionFailedError(Receipt.from_status(answer))
+        case "expired":
+            raise TransactionExpiredError(tx_id, transaction.body.valid_until_ms)
+        case other:
+            raise _unknown(transaction, f"the node says {other!r}")
+
+
+def _until_final(transaction: Transaction, deadline: float) -> Flow[Mapping[str, Any]]:
+    """Send until a node answers finally. The same bytes are sent again after a lost answer: that is idempotent.
+
+    Once a node may have it, no refusal of a repetition is the outcome, but `expired`, which a committed block proves.
+    """
+    raw = "0x" + transaction.raw.hex()
+    may_be_sent = False
+    while True:
+        wait_ms = _wait_ms(deadline)
+        try:
+            params = {"raw": raw, "wait": "final", "timeout_ms": wait_ms, "prove": True}
+            return _status_object((yield Call("tx_send", params, wait_ms / 1_000)))
+        except DatacarError as error:
+            may_be_sent = may_be_sent or _may_have_arrived(error)
+            if not may_be_sent:
+                raise
+            if error.reason == "expired":
+                raise TransactionExpiredError("0x" + transaction.id.hex(), transaction.body.valid_until_ms) from error
+            if time.monotonic() >= deadline:
+                raise _unknown(transaction, error.message) from error
+            if error.reason != "wait_timeout":
+                yield Pause(RETRY_PAUSE_S)
+
+
+def _may_have_arrived(error: DatacarError) -> bool:
+    """Return whether a node may have taken a transaction although the answer to it was this error."""
+    if isinstance(error, RequestRefusedError):
+        return error.rpc_code == INTERNAL_ERROR
+    return isinstance(error, ConnectionLostError | BadAnswerError) or error.reason == "wait_timeout"
+
+
+def _unknown(transaction: Transaction, cause: str) -> OutcomeUnknownError:
+    return OutcomeUnknownError("0x" + transaction.id.hex(), transaction.raw, transaction.body.valid_until_ms, cause)
+
+
+def _wait_ms(deadline: float) -> int:
+    return max(0, min(WAIT_SLICE_MS, int((deadline - time.monotonic()) * 1_000)))
+
+
+def _status_object(answer: Json) -> Mapping[str, Any]:
+    if not isinstance(answer, dict):
+        raise BadAnswerError("the answer about a transaction is no object")
+    return answer
+
+
+def wait(tx_id: str, valid_until_ms: int | None, timeout_s: float) -> Flow[Mapping[str, Any]]:
+    """Return the final `tx_wait` answer of a transaction. Raises `UnavailableError` `wait_timeout` when it does not come."""
+    deadline = time.monotonic() + timeout_s
+    known = {} if valid_until_ms is None else {"valid_until_ms": valid_until_ms}
+    while True:
+        wait_ms = _wait_ms(deadline)
+        try:
+            answer = yield Call("tx_wait", {"id": tx_id, "timeout_ms": wait_ms, **known}, wait_ms / 1_000)
+            return _status_object(answer)
+        except UnavailableError as error:
+            if error.reason != "wait_timeout" or time.monotonic() >= deadline:
+                raise
+
+
+def contract_abi(memory: Memory, name: str) -> Flow[ContractAbi]:
+    """Return a contract's interface, fetched once."""
+    found = memory.abis.get(name)
+    if found is None:
+        found = memory.abis[name] = ContractAbi.from_json((yield Call("contract_abi", {"name": name})))
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class CallOptions:
+    """How a contract call is sent: its business id, the most gas it may use (None: simulated first), how long to wait."""
+
+    reference: str
+    gas_limit: int | None
+    timeout_s: float
+
+
+def invoke(
+    memory: Memory, contract: str, method: str, args: Sequence[Any], named: Mapping[str, Any], options: CallOptions
+) -> Flow[Any]:
+    """Run a contract's method: a read answers its value, a write is signed by the wallet (the first argument) and sent."""
+    abi = yield from contract_abi(memory, contract)
+    spec = abi.methods.get(method)
+    if spec is None:
+        raise ContractError(CoreError.UNKNOWN_METHOD, method=method).within(contract)
+    if spec.kind is MethodKind.READ:
+        return (yield from _query(contract, spec, json_args(spec, args, named)))
+    if not args or not isinstance(args[0], Wallet):
+        raise TypeError(f"{contract}.{method} changes the state: its first argument is the wallet that signs")
+    return (yield from _write(args[0], contract, spec, json_args(spec, args[1:], named), options))
+
+
+def _query(contract: str, spec: MethodSpec, args: Json) -> Flow[Any]:
+    _canonical(contract, spec, args)
+    answer = yield Call("contract_query", {"contract": contract, "method": spec.name, "args": args})
+    if not isinstance(answer, dict) or "value" not in answer:
+        raise BadAnswerError("contract_query answered no value")
+    return answer["value"]
+
+
+def _write(wallet: Wallet, contract: str, spec: MethodSpec, args: Json, options: CallOptions) -> Flow[Receipt]:
+    contract_call = _canonical(contract, spec, args)
+    gas_limit = options.gas_limit
+    if gas_limit is None:
+        gas_limit = yield from _simulated_gas(wallet, contract_call, args)
+    transaction = yield from sign(wallet, [contract_call], reference=options.reference, gas_limit=gas_limit)
+    return (yield from send(transaction, options.timeout_s))
+
+
+def _canonical(contract: str, spec: MethodSpec, args: Json) -> ContractCall:
+    """Return the call in canonical form. Raises `ContractError` BAD_ARGUMENTS before the node is asked."""
+    try:
+        return ContractCall(contract, spec.name, args_from_json(spec, args))
+    except ContractError as error:
+        error.within(contract)
+        raise
+
+
+def _simulated_gas(wallet: Wallet, contract_call: ContractCall, args: Json) -> Flow[int]:
+    """Return a gas limit for a call. Raises `CallWouldFailError` for one that would fail now, before anything is sent."""
+    named = {"contract": contract_call.contract, "method": contract_call.method, "args": args}
+    answer = yield Call("tx_simulate", {"call": named, "sender": wallet.address})
+    try:
+        failure, used = answer["error"], int(answer["gas"])
+        if failure is not None:
+            raise CallWouldFailError(failure["contract"], failure["code"], failure["message"])
+    except (KeyError, TypeError, ValueError) as problem:
+        raise BadAnswerError(f"tx_simulate lacks something: {problem}") from None
+    times, by = GAS_MARGIN
+    size_bytes = len(encode(contract_call.to_value())) + ENVELOPE_BYTES
+    return min(used * times // by + intrinsic(size_bytes), MAX_GAS_LIMIT)
+
+
+def faucet(address: str, motes: Motes, timeout_s: float) -> Flow[Receipt]:
+    """Have the development faucet send money; return the receipt once it is final."""
+    wait_ms = max(0, int(timeout_s * 1_000))
+    params = {"address": address, "amount_motes": str(motes), "wait": "final", "timeout_ms": wait_ms}
+    return Receipt.from_status(_status_object((yield Call("dev_faucet", params, wait_ms / 1_000))))

@@ -1,0 +1,144 @@
+"""`rpc.discover` and `chain_*`: the chain's identity, blocks, headers and certificates."""
+
+import asyncio
+from typing import Annotated, Final
+
+from ledger.errors import NotFoundError, unreachable
+from ledger.policy import HRP
+from ledger.types import MOTES_PER_DATR, Height
+from node.rpc import views
+from node.rpc.context import VERSION, Context, take_turns
+from node.rpc.jsonrpc import InvalidParamsError, Json
+from node.rpc.schema import BlockRef, Flag, Hash, MethodTable, integer, openrpc_document, text
+from node.rpc.views import INTEGER, MOTES, TEXT, page, ref, shape
+from vm.abi_json import receipt_to_json
+
+METHODS: Final = MethodTable()
+DECIMALS: Final = len(str(MOTES_PER_DATR)) - 1
+SYMBOL: Final = "DATR"
+
+Limit = Annotated[int, integer(1, 100)]
+Cursor = Annotated[str, text(20)]
+
+_PARAMETERS: Final = shape(
+    tx_window_ms=INTEGER,
+    heartbeat_ms=INTEGER,
+    block_max_transactions=INTEGER,
+    block_max_bytes=INTEGER,
+    block_max_gas=INTEGER,
+    gas_price_motes=MOTES,
+    base_timeout_ms=INTEGER,
+    timeout_cap_ms=INTEGER,
+    clock_drift_ms=INTEGER,
+)
+
+
+@METHODS.method("rpc.discover", result={"type": "object", "description": "OpenRPC document"})
+async def discover(rpc: Context) -> Json:
+    """Return the OpenRPC document of every method this node serves."""
+    served = [method for method in rpc.methods.by_name.values() if rpc.node.development or not method.development]
+    return openrpc_document(served, version=VERSION, components=views.COMPONENTS)
+
+
+@METHODS.method(
+    "chain_info",
+    result=shape(
+        chain_id=TEXT,
+        genesis_hash=views.HASH,
+        height=INTEGER,
+        hash=views.HASH,
+        timestamp_ms=INTEGER,
+        hrp=TEXT,
+        decimals=INTEGER,
+        symbol=TEXT,
+        tx_window_ms=INTEGER,
+        development=views.BOOLEAN,
+        parameters=_PARAMETERS,
+    ),
+)
+async def chain_info(rpc: Context) -> Json:
+    """Return what identifies the chain, its last block's height, hash and time, and its parameters."""
+    node = rpc.node
+    return {
+        "chain_id": node.chain_id,
+        "genesis_hash": views.hex_of(node.genesis_hash),
+        "height": node.tip.height,
+        "hash": views.hex_of(node.tip_hash),
+        "timestamp_ms": node.tip.timestamp_ms,
+        "hrp": HRP,
+        "decimals": DECIMALS,
+        "symbol": SYMBOL,
+        "tx_window_ms": node.parameters.tx_window_ms,
+        "development": node.development,
+        "parameters": views.parameters_view(node.parameters),
+    }
+
+
+@METHODS.method("chain_getHeader", result=ref("Header"))
+async def get_header(rpc: Context, height: BlockRef | None = None, hash_: Hash | None = None) -> Json:
+    """Return the header of a height or hash; of the last block without either."""
+    return rpc.header_view(rpc.find_header(_one_of(height, hash_)))
+
+
+@METHODS.method("chain_getBlock", result=ref("Block"))
+async def get_block(rpc: Context, height: BlockRef | None = None, full: Flag = False, hash_: Hash | None = None) -> Json:
+    """Return a block: transaction ids, or with `full` the decoded transactions and the receipts."""
+    header = rpc.find_header(_one_of(height, hash_))
+    block = rpc.node.block(header.height)
+    bodies = block.transactions if block is not None else unreachable("a committed header has its block")
+    view = rpc.header_view(header)
+    answer = {"height": header.height, "hash": view["hash"], "header": view, "size_bytes": sum(map(len, bodies))}
+    if not full:
+        return answer | {"transactions": [views.hex_of(tx_id) for tx_id in rpc.node.tx_ids(header.height) or ()]}
+    transactions = []
+    for index, raw in enumerate(bodies):
+        transactions.append(views.transaction_view(rpc.registry, rpc.node.decode_transaction(raw)))
+        await take_turns(index)
+    answer |= {"transactions": transactions, "receipts": await _receipts(rpc, header.height)}
+    await asyncio.sleep(0)  # writing a big answer out takes a turn of its own
+    return answer
+
+
+async def _receipts(rpc: Context, height: Height) -> Json:
+    await asyncio.sleep(0)
+    found = []
+    for index, receipt in enumerate(rpc.node.receipts(height) or ()):
+        found.append(receipt_to_json(rpc.registry, receipt))
+        await take_turns(index)
+    return found
+
+
+@METHODS.method("chain_getCommit", result=ref("Certificate"))
+async def get_commit(rpc: Context, height: BlockRef | None = None, hash_: Hash | None = None) -> Json:
+    """Return the quorum certificate of a block: who finally agreed on it. Genesis has none."""
+    header = rpc.find_header(_one_of(height, hash_))
+    certificate = rpc.node.certificate(header.height)
+    if certificate is None:
+        raise NotFoundError("not_found", "genesis needs no certificate", hint="ask for a height from 1 on", height=header.height)
+    committee = rpc.node.committee
+    knows = header.committee_hash == committee.hash(rpc.node.genesis_hash)
+    return views.certificate_view(rpc.header_view(header), certificate, committee if knows else None)
+
+
+@METHODS.method("chain_listBlocks", result=page(ref("Header")))
+async def list_blocks(rpc: Context, limit: Limit = 20, cursor: Cursor | None = None) -> Json:
+    """Return headers from the newest down, or on from a cursor."""
+    start = rpc.node.tip.height if cursor is None else min(_cursor_height(cursor), rpc.node.tip.height)
+    heights = range(start, max(-1, start - limit), -1)
+    headers = [header for height in heights if (header := rpc.node.header(Height(height))) is not None]
+    after = start - limit
+    return {"items": [rpc.header_view(header) for header in headers], "next_cursor": str(after) if after >= 0 else None}
+
+
+def _one_of(height: int | bytes | None, block_hash: bytes | None) -> int | bytes | None:
+    if height is not None and block_hash is not None:
+        raise InvalidParamsError("height and hash were both given", hint="name the block in one way", parameter="hash")
+    return block_hash if height is None else height
+
+
+def _cursor_height(cursor: str) -> int:
+    if not (cursor.isascii() and cursor.isdigit()) or int(cursor) > 2**53:
+        raise InvalidParamsError(
+            "parameter cursor: not one that this method gave", hint="pass next_cursor back", parameter="cursor"
+        )
+    return int(cursor)

@@ -1,0 +1,249 @@
+"""What the ledger's objects look like in JSON, and the JSON Schemas that say so.
+
+Heights, counts and times are integers, amounts decimal strings of motes, bytes 0x hex, addresses bech32m.
+"""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import fields
+from decimal import Decimal
+from typing import Final
+
+from ledger.block import Header
+from ledger.certificate import QuorumCertificate
+from ledger.codec import Value
+from ledger.committee import Committee, Member
+from ledger.parameters import ChainParameters
+from ledger.policy import format_address
+from ledger.transaction import Call, Transaction
+from ledger.types import MOTES_PER_DATR, BlockHash
+from node.api import PeerStatus, TxStatus
+from node.rpc.jsonrpc import Json
+from node.rpc.schema import Schema
+from vm.abi import MethodSpec
+from vm.abi_json import call_to_json, receipt_to_json, untyped_to_json, value_to_json
+from vm.abi_types import Kind, TypeSpec
+from vm.errors import ContractError
+from vm.registry import Registry
+
+INTEGER: Final[Schema] = {"type": "integer"}
+TEXT: Final[Schema] = {"type": "string"}
+BOOLEAN: Final[Schema] = {"type": "boolean"}
+ANY: Final[Schema] = {}
+HEX: Final[Schema] = {"type": "string", "pattern": "^0x([0-9a-f]{2})*$"}
+HASH: Final[Schema] = {"type": "string", "pattern": "^0x[0-9a-f]{64}$"}
+MOTES: Final[Schema] = {"type": "string", "pattern": "^(0|[1-9][0-9]*)$", "description": "motes"}
+ADDRESS: Final[Schema] = {"type": "string", "description": "bech32m"}
+
+
+def shape(base: Mapping[str, Schema] | None = None, /, *, optional: Collection[str] = (), **more: Schema) -> Schema:
+    """Return the schema of an object with these properties and no others; all but the `optional` ones are always there."""
+    properties = {**(base or {}), **more}
+    required = [name for name in properties if name not in optional]
+    return {"type": "object", "properties": properties, "required": required, "additionalProperties": False}
+
+
+def nullable(schema: Schema) -> Schema:
+    """Return the schema of a value that may be null."""
+    return {"oneOf": [schema, {"type": "null"}]}
+
+
+def array(items: Schema) -> Schema:
+    """Return the schema of an array."""
+    return {"type": "array", "items": items}
+
+
+def page(items: Schema) -> Schema:
+    """Return the schema of a list's page; `next_cursor` is null on the last one."""
+    return shape(items=array(items), next_cursor=nullable(TEXT))
+
+
+def state_read(value: Schema) -> Schema:
+    """Return the schema of what a state read answers: the height it was read at, and the value."""
+    return shape(height=INTEGER, value=value)
+
+
+def ref(name: str) -> Schema:
+    """Return a reference to one of `COMPONENTS`."""
+    return {"$ref": f"#/components/schemas/{name}"}
+
+
+_FIXED_HEADER: Final = {"height": INTEGER, "view": INTEGER, "proposer": TEXT, "timestamp_ms": INTEGER, "gas_used": INTEGER}
+_HEADER: Final = {item.name: _FIXED_HEADER.get(item.name, HASH) for item in fields(Header)}
+_ERROR: Final = shape(code=INTEGER, message=TEXT, data={"type": "object"})
+CALL: Final = shape(contract=TEXT, method=TEXT, args={"type": ["object", "array"]})
+_PLACE: Final = {"height": nullable(INTEGER), "index": nullable(INTEGER), "receipt": nullable(ref("Receipt"))}
+_PROOF: Final = nullable(HEX) | {"description": "ledger.receipt_proof: the receipt, certified, from the genesis hash alone"}
+
+COMPONENTS: Final[dict[str, Schema]] = {
+    "Header": shape(_HEADER, chain_id=TEXT, hash=HASH),
+    "Block": shape(
+        height=INTEGER,
+        hash=HASH,
+        header=ref("Header"),
+        transactions=array({"oneOf": [HASH, ref("Transaction")]}),
+        receipts=array(ref("Receipt")),
+        size_bytes=INTEGER,
+        optional=("receipts",),
+    ),
+    "Certificate": shape(
+        height=INTEGER,
+        view=INTEGER,
+        block_hash=HASH,
+        header=ref("Header"),
+        bitmap=HEX,
+        signatures=array(HEX),
+        signers=nullable(array(TEXT)),
+    ),
+    "Receipt": shape(
+        kind={"type": "string", "enum": ["transaction", "scheduled"]},
+        id=HASH,
+        status={"type": "string", "enum": ["succeeded", "failed"]},
+        gas_used=INTEGER,
+        results=array(ANY),
+        events=array(shape(contract=TEXT, name=TEXT, fields={"type": "object"})),
+        error=nullable(shape(contract=TEXT, code=TEXT, message=TEXT)),
+    ),
+    "Transaction": shape(
+        id=HASH,
+        tx_hash=HASH,
+        sender=ADDRESS,
+        policy=shape(threshold=INTEGER, keys=array(HEX)),
+        salt=HEX,
+        valid_until_ms=INTEGER,
+        chain_tag=HEX,
+        calls=array(CALL),
+        gas_limit=INTEGER,
+        reference=TEXT,
+        signatures=array(shape(key_index=INTEGER, signature=HEX)),
+        size_bytes=INTEGER,
+        text=TEXT,
+    ),
+    "TransactionStatus": shape(
+        _PLACE, id=HASH, status={"type": "string", "enum": ["not_found", "pending", "succeeded", "failed", "expired"]},
+        proof=_PROOF, optional=("proof",),
+    ),
+    "Submission": shape(_PLACE, id=HASH, status=TEXT, duplicate=BOOLEAN, proof=_PROOF, optional=("proof", *_PLACE)),
+    "BatchItem": shape(
+        _PLACE, id=nullable(HASH), status=TEXT, duplicate=BOOLEAN, error=_ERROR,
+        optional=("status", "duplicate", "error", *_PLACE),
+    ),
+    "Member": shape(id=TEXT, public_key=HEX, p2p_address=TEXT),
+}  # fmt: skip
+
+
+def hex_of(data: bytes) -> str:
+    """Return bytes as 0x hex."""
+    return "0x" + data.hex()
+
+
+def plain(value: object) -> Json:
+    """Return a field of a header or of parameters: bytes as hex, the rest as it is."""
+    return hex_of(value) if isinstance(value, bytes) else value
+
+
+def header_view(chain_id: str, block_hash: BlockHash, header: Header) -> Json:
+    """Return a header with its chain and hash."""
+    named = {item.name: plain(getattr(header, item.name)) for item in fields(header)}
+    return {"chain_id": chain_id, "hash": hex_of(block_hash), **named}
+
+
+def certificate_view(header: Json, certificate: QuorumCertificate, committee: Committee | None) -> Json:
+    """Return a certificate beside its header's view; `signers` is null where the committee of its height is not at hand."""
+    return {
+        "height": header["height"],
+        "view": certificate.view,
+        "block_hash": header["hash"],
+        "header": header,
+        "bitmap": hex_of(certificate.bitmap),
+        "signatures": [hex_of(signature) for signature in certificate.signatures],
+        "signers": None if committee is None else list(certificate.signers(committee)),
+    }
+
+
+def transaction_view(registry: Registry, transaction: Transaction) -> Json:
+    """Return a decoded transaction and a sentence for people."""
+    body = transaction.body
+    return {
+        "id": hex_of(transaction.id),
+        "tx_hash": hex_of(transaction.tx_hash),
+        "sender": format_address(transaction.sender),
+        "policy": {"threshold": body.policy.threshold, "keys": [hex_of(key) for key in body.policy.keys]},
+        "salt": hex_of(body.salt),
+        "valid_until_ms": body.valid_until_ms,
+        "chain_tag": hex_of(body.chain_tag),
+        "calls": [call_view(registry, call) for call in body.calls],
+        "gas_limit": body.gas_limit,
+        "reference": body.reference,
+        "signatures": [{"key_index": index, "signature": hex_of(signature)} for index, signature in transaction.signatures],
+        "size_bytes": len(transaction.raw),
+        "text": f"{format_address(transaction.sender)}: " + "; ".join(call_text(registry, call) for call in body.calls),
+    }
+
+
+def call_view(registry: Registry, call: Call) -> Json:
+    """Return a call with named arguments, or with bare ones where it does not fit any contract."""
+    try:
+        return call_to_json(registry, call)
+    except ContractError:
+        return {"contract": call.contract, "method": call.method, "args": untyped_to_json(call.args)}
+
+
+def call_text(registry: Registry, call: Call) -> str:
+    """Return a call as a person reads it, money in DATR: `asset.transfer(to=datr1..., amount=1.5 DATR)`."""
+    name = f"{call.contract}.{call.method}"
+    try:
+        method = registry.method(call.contract, call.method)
+        method.decode_args(call.args)
+    except ContractError as error:
+        return f"{name}(...), which cannot succeed: {error.message}"
+    return f"{name}({', '.join(_argument_texts(method, call.args))})"
+
+
+def _argument_texts(method: MethodSpec, args: Sequence[Value]) -> list[str]:
+    return [f"{param.name}={_value_text(param.type, value)}" for param, value in zip(method.params, args, strict=True)]
+
+
+def _value_text(spec: TypeSpec, value: Value) -> str:
+    shown = value_to_json(spec, value)
+    return f"{datr(int(shown))} DATR" if spec.kind is Kind.MOTES else str(shown)
+
+
+def datr(motes: int) -> str:
+    """Return motes as a plain decimal of DATR."""
+    return f"{(Decimal(motes) / MOTES_PER_DATR).normalize():f}"
+
+
+def status_view(registry: Registry, status: TxStatus, calls: Sequence[Call] = ()) -> Json:
+    """Return where a transaction stands; height, index and receipt are null until it is in a block."""
+    receipt = None if status.receipt is None else receipt_to_json(registry, status.receipt, calls)
+    return {
+        "id": hex_of(status.id),
+        "status": status.state.value,
+        "height": status.height,
+        "index": status.index,
+        "receipt": receipt,
+    }
+
+
+def parameters_view(parameters: ChainParameters) -> Json:
+    """Return the chain's parameters by name; the gas price, being money, is a decimal string."""
+    named = {item.name: getattr(parameters, item.name) for item in fields(parameters)}
+    return named | {"gas_price_motes": str(parameters.gas_price_motes)}
+
+
+def member_view(member: Member) -> Json:
+    """Return a committee member."""
+    return {"id": member.id, "public_key": hex_of(member.public_key), "p2p_address": member.p2p_address}
+
+
+def peer_view(peer: PeerStatus) -> Json:
+    """Return another member as seen from here; the round trip in microseconds, so that it is an integer."""
+    return {
+        "id": peer.member_id,
+        "address": peer.address,
+        "direction": peer.direction,
+        "connected": peer.connected,
+        "height": peer.height,
+        "rtt_us": None if peer.rtt_ms is None else round(peer.rtt_ms * 1_000),
+        "last_error": peer.last_error,
+    }
