@@ -66,11 +66,12 @@ async def running_node(config: NodeConfig, fail: Callable[[BaseException], None]
     faucet_seed = None if config.node.faucet_key is None else read_seed(config.node.faucet_key, "the faucet key")
     async with running_driver(config, genesis, fail) as driver:
         service = NodeService(genesis, driver, faucet_seed)
-        server = RpcServer(service, config.rpc)
+        rpc = config.rpc
+        server = RpcServer(service, rpc, allowed_hosts=rpc.allowed_hosts, allowed_origins=rpc.allowed_origins)
         await server.start()
         try:
-            rpc = f"{config.rpc.host}:{config.rpc.port}"
-            log.info("started", member=service.member_id, chain=service.chain_id, height=service.tip.height, rpc=rpc)
+            where = f"{rpc.host}:{server.port}"
+            log.info("started", member=service.member_id, chain=service.chain_id, height=service.tip.height, rpc=where)
             yield service
         finally:
             await server.stop()

@@ -23,7 +23,7 @@ from node.driver import Driver
 from node.finality import Finality
 from node.intake import Intake
 from node.mempool import Mempool, MempoolLimits
-from node.secret_files import read_seed
+from node.secret_files import read_secret, read_seed
 from node.sign_file import SignFile
 from node.storage import BlockStore
 from p2p.messages import Application
@@ -92,7 +92,7 @@ def _wire(
     limits = MempoolLimits(config.mempool.max_transactions, config.mempool.max_bytes, config.mempool.sender_share_percent)
     mempool = Mempool(limits)
     transport = Transport(
-        LocalIdentity(me, config.node.tls_certificate.read_bytes(), config.node.tls_key),
+        LocalIdentity(me, config.node.tls_certificate.read_bytes(), read_secret(config.node.tls_key, "the TLS key")),
         chain.genesis_hash,
         chain.committee.members,
         switchboard,

@@ -64,6 +64,10 @@ class RpcSection(_Section):
     host: str = Field(default="127.0.0.1", description="Interface to listen on.")
     port: Port = Field(default=DEFAULT_RPC_PORT, description="TCP port.")
     max_body_bytes: Count = Field(default=2 * 1024 * 1024, description="Largest request body.")
+    allowed_hosts: tuple[str, ...] = Field(default=(), description="Names to answer to beside loopback and the interface.")
+    allowed_origins: tuple[str, ...] = Field(
+        default=(), description="Web origins whose pages may call, as https://wallet.example."
+    )
 
 
 class MempoolSection(_Section):

@@ -34,7 +34,7 @@ class Finality:
         """Return where a transaction stands; `valid_until_ms` lets it answer expired for an id never seen here."""
         if (place := self._chain.committed_at(tx_id)) is not None:
             height, index = place
-            return _final(tx_id, height, index, self._receipts(height)[index])
+            return _final(tx_id, height, index, self.receipts(height)[index])
         if self._mempool.find(tx_id) is not None:
             return TxStatus(tx_id, TxState.PENDING)
         past = valid_until_ms is not None and self._chain.tip.timestamp_ms > valid_until_ms
@@ -103,7 +103,8 @@ class Finality:
         if not entries:
             del self._waiters[tx_id]
 
-    def _receipts(self, height: Height) -> tuple[Receipt, ...]:
+    def receipts(self, height: Height) -> tuple[Receipt, ...]:
+        """Return a committed block's receipts; those of recent blocks are in memory."""
         found = self._recent.get(height)
         if found is None:
             found = self._recent[height] = self._chain.store.receipts(height) or ()

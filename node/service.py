@@ -9,11 +9,10 @@ from typing import Final
 from genesis.block import GenesisBlock
 from ledger.block import Block, Header, Receipt
 from ledger.certificate import QuorumCertificate
-from ledger.codec import Value, encode
+from ledger.codec import Value
 from ledger.committee import Committee
 from ledger.crypto import public_key
 from ledger.errors import DatacarError, RejectedError
-from ledger.list_root import prove_item
 from ledger.parameters import ChainParameters
 from ledger.policy import KeyPolicy
 from ledger.receipt_proof import ReceiptProof
@@ -22,8 +21,10 @@ from ledger.types import Address, BlockHash, Height, MemberId, TxId
 from node.api import ConsensusStatus, PeerStatus, Readiness, Submission, TxState, TxStatus
 from node.clock import now_ms
 from node.driver import Driver
+from node.prover import ReceiptProver
 from p2p.peers import PeerInfo
 
+VERSION: Final = version("datacar")  # looked up once: it reads files
 SUBMIT_CHUNK: Final = 16  # about 2 ms of checks and verification
 FAUCET_GAS: Final = 100_000
 FAUCET_VALID_MS: Final = 60_000
@@ -38,6 +39,7 @@ class NodeService:
         self._genesis = genesis
         self._driver = driver
         self._chain = driver.chain
+        self._prover = ReceiptProver(genesis.spec, driver.chain, driver.finality)
         self._faucet_seed = faucet_seed
         self._started_ms = now_ms()
 
@@ -146,14 +148,7 @@ class NodeService:
 
     def prove_receipt(self, tx_id: TxId) -> ReceiptProof | None:
         """Return the proof of a committed transaction's receipt, or None when it is not in a block."""
-        place = self._chain.committed_at(tx_id)
-        certificate = None if place is None else self._chain.store.certificate(place[0])
-        receipts = None if place is None else self._chain.store.receipts(place[0])
-        if place is None or certificate is None or receipts is None:
-            return None
-        genesis_hash, index = self.genesis_hash, place[1]
-        proof = prove_item(genesis_hash, [receipt.hash(genesis_hash) for receipt in receipts], index)
-        return ReceiptProof(encode(self._genesis.spec.to_value()), certificate, receipts[index], proof)
+        return self._prover.prove(tx_id)
 
     # ---- state
 
@@ -226,7 +221,7 @@ class NodeService:
         """Return version, uptime, sizes and counters of this node."""
         mempool = self._driver.intake.mempool
         return {
-            "version": version("datacar"),
+            "version": VERSION,
             "member_id": self.member_id,
             "chain_id": self.chain_id,
             "height": self.tip.height,

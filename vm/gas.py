@@ -20,8 +20,8 @@ RECEIPT_BYTE: Final = 40
 
 DEFAULT_GAS_LIMIT: Final = 100_000
 """What a wallet offers for a plain transfer (about a third of it is used)."""
-QUERY_GAS_LIMIT: Final = 50_000_000
-"""What one read over RPC may cost its node: about 50 ms."""
+QUERY_GAS_LIMIT: Final = 5_000_000
+"""What one read over RPC may cost its node: about 5 ms."""
 UNLIMITED: Final = 2**62
 
 TRANSACTIONS_PER_BLOCK: Final = 10
