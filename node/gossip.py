@@ -63,8 +63,8 @@ class Gossip:
 
     async def _drain(self) -> None:
         while self._intake.backlog:
-            self._intake.verify_some(CHUNK)
-            await asyncio.sleep(0)
+            async with self._intake.turn():
+                self._intake.verify_some(CHUNK)
 
     def _flush(self) -> None:
         self._flush_timer = None

@@ -5,7 +5,9 @@ sooner when a proposal needs it. On few cores that beats threads: one verificati
 beside a busy thread is a hundred times slower.
 """
 
-from collections.abc import Callable, Sequence
+import asyncio
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
 from typing import Final
 
 from ledger.errors import DatacarError, LimitError, RejectedError
@@ -27,11 +29,22 @@ class Intake:
         self.chain = chain
         self.mempool = mempool
         self.refused = 0
+        self._turn = asyncio.Lock()
         self._on_accepted = on_accepted
         self._hash = Hasher(Tag.TRANSACTION_RAW, chain.genesis_hash)
         self._unverified: dict[TxHash, bytes] = {}
         self._unverified_bytes = 0
         self._extra: dict[TxHash, Transaction] = {}
+
+    @asynccontextmanager
+    async def turn(self) -> AsyncIterator[None]:
+        """One chunk of checks and verification: one at a time in the whole node, and the event loop goes round between two.
+
+        However many wallets and members send at once, consensus messages wait for one chunk at most.
+        """
+        async with self._turn:
+            yield
+            await asyncio.sleep(0)
 
     # ---- a wallet's transaction
 

@@ -1,6 +1,5 @@
 """What a running node answers to wallets and operators: `NodeApi` over the driver and the chain."""
 
-import asyncio
 import secrets
 from collections.abc import Sequence
 from importlib.metadata import version
@@ -117,11 +116,10 @@ class NodeService:
 
     async def submit(self, raws: Sequence[bytes]) -> list[Submission]:
         """Check, verify and accept transactions in order, in chunks that leave room for consensus messages between them."""
-        answers = []
-        for index, raw in enumerate(raws):
-            answers.append(self._submit(raw))
-            if index % SUBMIT_CHUNK == SUBMIT_CHUNK - 1:
-                await asyncio.sleep(0)
+        answers: list[Submission] = []
+        for at in range(0, len(raws), SUBMIT_CHUNK):
+            async with self._driver.intake.turn():
+                answers += [self._submit(raw) for raw in raws[at : at + SUBMIT_CHUNK]]
         return answers
 
     def _submit(self, raw: bytes) -> Submission:
