@@ -1,189 +1,33 @@
 """What a running node answers to wallets and operators: `NodeApi` over the driver and the chain."""
 
-import secrets
-from collections.abc import Sequence
 from importlib.metadata import version
 from typing import Final
 
 from genesis.block import GenesisBlock
-from ledger.block import Block, Header, Receipt
-from ledger.certificate import QuorumCertificate
-from ledger.codec import Value
-from ledger.committee import Committee
-from ledger.crypto import public_key
-from ledger.errors import DatacarError, RejectedError
-from ledger.parameters import ChainParameters
-from ledger.policy import KeyPolicy
-from ledger.receipt_proof import ReceiptProof
-from ledger.transaction import SALT_BYTES, Call, Transaction, TransactionBody, chain_tag_of
-from ledger.types import Address, BlockHash, Height, MemberId, TxId
-from node.api import ConsensusStatus, PeerStatus, Readiness, Submission, TxState, TxStatus
+from ledger.types import MemberId
+from node.api import ConsensusStatus, PeerStatus, Readiness
+from node.chain_service import ChainService
 from node.clock import now_ms
 from node.driver import Driver
-from node.prover import ReceiptProver
 from p2p.peers import PeerInfo
 
 VERSION: Final = version("datacar")  # looked up once: it reads files
-SUBMIT_CHUNK: Final = 16  # about 2 ms of checks and verification
-FAUCET_GAS: Final = 100_000
-FAUCET_VALID_MS: Final = 60_000
 STALLED_MS: Final = 5_000
 LAG_BLOCKS: Final = 3
 
 
-class NodeService:
+class NodeService(ChainService):
     """The node as its RPC layer sees it."""
 
     def __init__(self, genesis: GenesisBlock, driver: Driver, faucet_seed: bytes | None) -> None:
-        self._genesis = genesis
+        super().__init__(genesis, driver.chain, driver.intake, driver.finality, faucet_seed)
         self._driver = driver
-        self._chain = driver.chain
-        self._prover = ReceiptProver(genesis.spec, driver.chain, driver.finality)
-        self._faucet_seed = faucet_seed
         self._started_ms = now_ms()
-
-    # ---- the chain
-
-    @property
-    def chain_id(self) -> str:
-        """The chain's name."""
-        return self._genesis.spec.chain_id
-
-    @property
-    def genesis_hash(self) -> bytes:
-        """What separates this chain from every other."""
-        return self._chain.genesis_hash
-
-    @property
-    def development(self) -> bool:
-        """Whether genesis allows the `dev_*` methods."""
-        return self._genesis.spec.development
 
     @property
     def member_id(self) -> MemberId:
         """This node's member."""
         return self._driver.replica.config.me
-
-    @property
-    def parameters(self) -> ChainParameters:
-        """The chain's parameters."""
-        return self._chain.parameters
-
-    @property
-    def committee(self) -> Committee:
-        """The members that vote on the next height."""
-        return self._chain.committee
-
-    @property
-    def tip(self) -> Header:
-        """The header of the last committed block."""
-        return self._chain.tip
-
-    @property
-    def tip_hash(self) -> BlockHash:
-        """The hash of the last committed block."""
-        return self._chain.tip_hash
-
-    def header(self, height: Height) -> Header | None:
-        """Return a committed header."""
-        return self._chain.tip if height == self._chain.tip.height else self._chain.store.header(height)
-
-    def block(self, height: Height) -> Block | None:
-        """Return a committed block with its bodies."""
-        return self._chain.store.block(height)
-
-    def certificate(self, height: Height) -> QuorumCertificate | None:
-        """Return the certificate of a committed block; genesis has none."""
-        return self._chain.store.certificate(height)
-
-    def tx_ids(self, height: Height) -> tuple[TxId, ...] | None:
-        """Return the ids of a committed block's transactions in order."""
-        return self._chain.store.tx_ids(height)
-
-    def receipts(self, height: Height) -> tuple[Receipt, ...] | None:
-        """Return the receipts of a committed block in order."""
-        return self._chain.store.receipts(height)
-
-    def height_of(self, block_hash: BlockHash) -> Height | None:
-        """Return the height of a committed block."""
-        return self._chain.store.height_of(block_hash)
-
-    # ---- transactions
-
-    def decode_transaction(self, raw: bytes) -> Transaction:
-        """Return the transaction of raw bytes; raises the coded error a sender sees."""
-        return self._driver.intake.decode(raw)
-
-    async def submit(self, raws: Sequence[bytes]) -> list[Submission]:
-        """Check, verify and accept transactions in order, in chunks that leave room for consensus messages between them."""
-        answers: list[Submission] = []
-        for at in range(0, len(raws), SUBMIT_CHUNK):
-            async with self._driver.intake.turn():
-                answers += [self._submit(raw) for raw in raws[at : at + SUBMIT_CHUNK]]
-        return answers
-
-    def _submit(self, raw: bytes) -> Submission:
-        try:
-            transaction = self._driver.intake.decode(raw)
-        except DatacarError as error:
-            return Submission(None, error=error)
-        known = self._driver.finality.status(transaction.id, transaction.body.valid_until_ms)
-        if known.state not in (TxState.NOT_FOUND, TxState.EXPIRED):
-            return Submission(transaction.id, known, duplicate=True)
-        try:
-            self._driver.intake.admit(transaction, now_ms())
-        except DatacarError as error:
-            return Submission(transaction.id, error=error)
-        return Submission(transaction.id, TxStatus(transaction.id, TxState.PENDING))
-
-    def transaction_status(self, tx_id: TxId, valid_until_ms: int | None = None) -> TxStatus:
-        """Return where a transaction stands."""
-        return self._driver.finality.status(tx_id, valid_until_ms)
-
-    async def wait_final(self, tx_id: TxId, timeout_ms: int, valid_until_ms: int | None = None) -> TxStatus:
-        """Return the final status; raises `wait_timeout` when it does not come in time."""
-        return await self._driver.finality.wait(tx_id, timeout_ms, valid_until_ms)
-
-    def prove_receipt(self, tx_id: TxId) -> ReceiptProof | None:
-        """Return the proof of a committed transaction's receipt, or None when it is not in a block."""
-        return self._prover.prove(tx_id)
-
-    # ---- state
-
-    def query(self, contract: str, method: str, args: Sequence[Value]) -> Value:
-        """Return what a read-only method answers on the committed state of the tip."""
-        chain = self._chain
-        return chain.executor.query(chain.store.state, chain.context(chain.tip.timestamp_ms), contract, method, tuple(args))
-
-    def simulate(self, transaction: Transaction) -> Receipt:
-        """Return the outcome that the transaction would have on the committed state of the tip."""
-        chain = self._chain
-        context = chain.context(max(now_ms(), chain.tip.timestamp_ms + 1))
-        return chain.executor.simulate(chain.store.state, context, transaction).receipt
-
-    def simulate_calls(self, sender: Address, calls: Sequence[Call]) -> Receipt:
-        """Return the outcome that unsigned calls of `sender` would have on the committed state of the tip."""
-        chain = self._chain
-        context = chain.context(max(now_ms(), chain.tip.timestamp_ms + 1))
-        return chain.executor.simulate_calls(chain.store.state, context, sender, calls).receipt
-
-    async def faucet(self, address: bytes, amount_motes: int) -> Submission:
-        """Send from the development faucet, an account of genesis; nothing is minted."""
-        if self._faucet_seed is None or not self.development:
-            hint = "ask a node of a development network that holds the faucet's key"
-            raise RejectedError("not_permitted", "this node has no faucet", hint=hint)
-        body = TransactionBody(
-            KeyPolicy.single(public_key(self._faucet_seed)),
-            secrets.token_bytes(SALT_BYTES),
-            max(now_ms(), self._chain.tip.timestamp_ms) + min(FAUCET_VALID_MS, self.parameters.tx_window_ms),
-            chain_tag_of(self.genesis_hash),
-            (Call("asset", "transfer", (address, amount_motes)),),
-            FAUCET_GAS,
-            "faucet",
-        )
-        return self._submit(body.sign(self.genesis_hash, (self._faucet_seed,)).raw)
-
-    # ---- the network
 
     def consensus_status(self) -> ConsensusStatus:
         """Return where the protocol stands."""

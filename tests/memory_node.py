@@ -6,7 +6,6 @@ at once, or with `auto=False` when `commit()` is called. It is a `NodeApi`, so R
 
 import hashlib
 import secrets
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
@@ -14,21 +13,16 @@ from genesis.block import make_genesis_block
 from genesis.network import KeySource, make_committee, make_node_keys
 from genesis.presets import contract_arguments
 from genesis.spec import GenesisSpec
-from ledger.block import Block, Header, Receipt
 from ledger.certificate import QuorumCertificate, vote_digest
-from ledger.codec import Value, encode
-from ledger.committee import Committee
 from ledger.crypto import public_key, sign
-from ledger.errors import DatacarError, RejectedError
 from ledger.hashing import Tag
-from ledger.list_root import prove_item
 from ledger.parameters import ChainParameters
 from ledger.policy import KeyPolicy
-from ledger.receipt_proof import ReceiptProof
 from ledger.transaction import Call, Transaction, TransactionBody, chain_tag_of
-from ledger.types import Address, BlockHash, Height, MemberId, TxId, View
-from node.api import ConsensusStatus, PeerStatus, Readiness, Submission, TxState, TxStatus
+from ledger.types import Height, MemberId, View
+from node.api import ConsensusStatus, PeerStatus, Readiness
 from node.chain import Chain
+from node.chain_service import ChainService
 from node.finality import Finality
 from node.intake import Intake
 from node.mempool import Mempool, MempoolLimits
@@ -43,8 +37,10 @@ FAUCET: Final = KeyPolicy.single(public_key(FAUCET_SEED)).address
 MEMBER: Final = MemberId("node1")
 
 
-class MemoryNode:
+class MemoryNode(ChainService):
     """Implements `NodeApi`. `step_ms` is how far apart blocks are stamped."""
+
+    now_ms: int
 
     def __init__(
         self,
@@ -58,7 +54,7 @@ class MemoryNode:
     ) -> None:
         self._keys = make_node_keys(KeySource.from_seed(name), MEMBER, "127.0.0.1:26656")
         everything = Allocation(FAUCET, SUPPLY, Category.OTHER, None, None)
-        self._spec = GenesisSpec(
+        spec = GenesisSpec(
             chain_id=name,
             timestamp_ms=START_MS,
             development=development,
@@ -67,12 +63,13 @@ class MemoryNode:
             contracts=contract_arguments((everything,)),
         )
         registry = registry or default_registry()
+        genesis = make_genesis_block(spec, registry)
         self.chain_path = path
-        self._store = BlockStore(path, self._spec.hash)
-        self._chain = Chain(make_genesis_block(self._spec, registry), self._store, Executor(registry))
+        self._store = BlockStore(path, spec.hash)
+        chain = Chain(genesis, self._store, Executor(registry))
         self._mempool = Mempool(MempoolLimits())
-        self._finality = Finality(self._chain, self._mempool)
-        self._intake = Intake(self._chain, self._mempool, self._accepted)
+        intake = Intake(chain, self._mempool, self._accepted)
+        super().__init__(genesis, chain, intake, Finality(chain, self._mempool), FAUCET_SEED, lambda: self.now_ms)
         self._auto = auto
         self.now_ms = START_MS
         self.step_ms = 1_000
@@ -97,112 +94,11 @@ class MemoryNode:
         self._finality.expired([transaction.id for transaction in self._mempool.expire(built.header.timestamp_ms)])
         self._finality.committed(built)
 
-    # ---- NodeApi
-
-    @property
-    def chain_id(self) -> str:
-        return self._spec.chain_id
-
-    @property
-    def genesis_hash(self) -> bytes:
-        return self._spec.hash
-
-    @property
-    def development(self) -> bool:
-        return self._spec.development
+    # ---- the network's side of NodeApi
 
     @property
     def member_id(self) -> MemberId:
         return MEMBER
-
-    @property
-    def parameters(self) -> ChainParameters:
-        return self._spec.parameters
-
-    @property
-    def committee(self) -> Committee:
-        return self._spec.committee
-
-    @property
-    def tip(self) -> Header:
-        return self._chain.tip
-
-    @property
-    def tip_hash(self) -> BlockHash:
-        return self._chain.tip_hash
-
-    def header(self, height: Height) -> Header | None:
-        return self._store.header(height)
-
-    def block(self, height: Height) -> Block | None:
-        return self._store.block(height)
-
-    def certificate(self, height: Height) -> QuorumCertificate | None:
-        return self._store.certificate(height)
-
-    def tx_ids(self, height: Height) -> tuple[TxId, ...] | None:
-        return self._store.tx_ids(height)
-
-    def receipts(self, height: Height) -> tuple[Receipt, ...] | None:
-        return self._store.receipts(height)
-
-    def height_of(self, block_hash: BlockHash) -> Height | None:
-        return self._store.height_of(block_hash)
-
-    def decode_transaction(self, raw: bytes) -> Transaction:
-        return self._intake.decode(raw)
-
-    async def submit(self, raws: Sequence[bytes]) -> list[Submission]:
-        return [self._submit(raw) for raw in raws]
-
-    def _submit(self, raw: bytes) -> Submission:
-        try:
-            transaction = self._intake.decode(raw)
-        except DatacarError as error:
-            return Submission(None, error=error)
-        known = self._finality.status(transaction.id, transaction.body.valid_until_ms)
-        if known.state not in (TxState.NOT_FOUND, TxState.EXPIRED):
-            return Submission(transaction.id, known, duplicate=True)
-        try:
-            self._intake.admit(transaction, self.now_ms)
-        except DatacarError as error:
-            return Submission(transaction.id, error=error)
-        return Submission(transaction.id, TxStatus(transaction.id, TxState.PENDING))
-
-    def transaction_status(self, tx_id: TxId, valid_until_ms: int | None = None) -> TxStatus:
-        return self._finality.status(tx_id, valid_until_ms)
-
-    async def wait_final(self, tx_id: TxId, timeout_ms: int, valid_until_ms: int | None = None) -> TxStatus:
-        return await self._finality.wait(tx_id, timeout_ms, valid_until_ms)
-
-    def prove_receipt(self, tx_id: TxId) -> ReceiptProof | None:
-        place = self._chain.committed_at(tx_id)
-        if place is None:
-            return None
-        height, index = place
-        certificate, receipts = self.certificate(height), self.receipts(height)
-        assert certificate is not None
-        assert receipts is not None
-        proof = prove_item(self.genesis_hash, [receipt.hash(self.genesis_hash) for receipt in receipts], index)
-        return ReceiptProof(encode(self._spec.to_value()), certificate, receipts[index], proof)
-
-    def query(self, contract: str, method: str, args: Sequence[Value]) -> Value:
-        context = self._chain.context(self.tip.timestamp_ms)
-        return self._chain.executor.query(self._store.state, context, contract, method, tuple(args))
-
-    def simulate(self, transaction: Transaction) -> Receipt:
-        context = self._chain.context(self.now_ms + 1)
-        return self._chain.executor.simulate(self._store.state, context, transaction).receipt
-
-    def simulate_calls(self, sender: Address, calls: Sequence[Call]) -> Receipt:
-        context = self._chain.context(self.now_ms + 1)
-        return self._chain.executor.simulate_calls(self._store.state, context, sender, calls).receipt
-
-    async def faucet(self, address: bytes, amount_motes: int) -> Submission:
-        if not self.development:
-            raise RejectedError("not_permitted", "this node has no faucet")
-        calls = (Call("asset", "transfer", (address, amount_motes)),)
-        return self._submit(self.sign(FAUCET_SEED, calls).raw)
 
     def consensus_status(self) -> ConsensusStatus:
         return ConsensusStatus(Height(self.tip.height + 1), 0, MEMBER, "idle", {}, None)
