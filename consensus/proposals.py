@@ -7,6 +7,7 @@ from consensus.pacing import Timing
 from consensus.round import Round
 from consensus.views import carries_on
 from ledger.certificate import PreparedCert
+from ledger.list_root import list_root
 
 MAX_CLOCK_MS: Final = 2**53
 
@@ -27,6 +28,11 @@ def belongs(message: Proposing, round_: Round, genesis_hash: bytes, max_transact
         and header.committee_hash == round_.committee.hash(genesis_hash)
         and len(message.tx_hashes) <= max_transactions
     )
+
+
+def names_its_transactions(message: Proposing, genesis_hash: bytes) -> bool:
+    """Return whether the hashes are those of the header: they are outside the block hash, so a primary could give others."""
+    return list_root(genesis_hash, message.tx_hashes) == message.header.transactions_root
 
 
 def is_timely(message: Proposing, round_: Round, timing: Timing, now_ms: int) -> bool:

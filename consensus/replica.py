@@ -27,7 +27,7 @@ from consensus.inbox import Inbox
 from consensus.messages import Commit, Message, NewView, Prepare, PrePrepare, Proposing, Signed, ViewChange
 from consensus.pacing import BatchSizer, Timing
 from consensus.progress import ProgressTimer, one_persist
-from consensus.proposals import belongs, carried_certificate, is_timely, opens_at_ms
+from consensus.proposals import belongs, carried_certificate, is_timely, names_its_transactions, opens_at_ms
 from consensus.round import Round, Tip
 from consensus.sign_state import SignState
 from consensus.signer import Signer
@@ -86,7 +86,7 @@ class Replica:
             if height == self._round.height + 1:
                 self._inbox.put(signed)
             else:
-                self._out.append(FetchBlocks(self._round.height, signed.signer))
+                self._fetch_blocks(signed.signer)
         return self._take()
 
     def on_timer(self, timer: Timer, now_ms: int) -> Effects:
@@ -159,9 +159,8 @@ class Replica:
         self._now = now_ms
         if (quarantine := self._signer.quarantine) is not None:
             quarantine.saw_tip(member, height)
-            quarantine.saw_tip(self.config.me, self._round.tip.height)
         if height > self._round.height:
-            self._out.append(FetchBlocks(self._round.height, member))
+            self._fetch_blocks(member)
         elif height == self._round.height:
             self._ahead = member  # its last votes are on their way to us too: fetched only if we stay behind
         return self._take()
@@ -266,13 +265,13 @@ class Replica:
             self._keep_opening(signed)
             return
         round_.current_message = signed
-        if carried_certificate(message) is None:
-            if not self._is_admissible(message):
-                self._change_view(View(round_.view + 1))
-                return
-            if (opens_ms := opens_at_ms(message, timing)) > self._now:
-                self._out.append(SetTimer(Timer.HOLD, opens_ms))
-                return
+        is_first = carried_certificate(message) is None
+        if not names_its_transactions(message, self.config.genesis_hash) or (is_first and not self._is_admissible(message)):
+            self._change_view(View(round_.view + 1))
+            return
+        if is_first and (opens_ms := opens_at_ms(message, timing)) > self._now:
+            self._out.append(SetTimer(Timer.HOLD, opens_ms))
+            return
         self._accept(Proposal(message.header.hash(self.config.genesis_hash), message.header, message.tx_hashes))
 
     def _is_admissible(self, message: Proposing) -> bool:
@@ -344,7 +343,7 @@ class Replica:
         for view, block_hash in round_.commits.quorums():
             proposal = round_.proposals.get(block_hash)
             if proposal is None:
-                self._out.append(FetchBlocks(round_.height, round_.commits.voters(view, block_hash)[0]))
+                self._fetch_blocks(round_.commits.voters(view, block_hash)[0])
             elif (valid := round_.valid.get(block_hash)) is None:
                 self._execute(proposal)
             elif not valid:
@@ -468,13 +467,18 @@ class Replica:
     def _resend(self) -> None:
         """Repeat what a peer may lack, but only at a height that did not move for a whole interval."""
         if not self._moved and self._ahead is not None:
-            self._out.append(FetchBlocks(self._round.height, self._ahead))
+            self._fetch_blocks(self._ahead)
         if not self._moved and (messages := self._round.to_resend()):
             self._out.append(Relay(messages))
             self._open_view_if_ready()
             self._commit_if_ready()
         self._moved = False
         self._out.append(SetTimer(Timer.RESEND, self._now + self.config.timing.resend_ms))
+
+    def _fetch_blocks(self, hint: MemberId) -> None:
+        """Ask for committed blocks; a halted replica could not take them."""
+        if self._signer.halted is None:
+            self._out.append(FetchBlocks(self._round.height, hint))
 
     def _halt(self, reason: str, block_hash: BlockHash) -> None:
         if self._signer.halted is None:

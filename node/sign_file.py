@@ -1,8 +1,8 @@
 """The sign-state on disk, in two checksummed copies (rule 6).
 
 Both files are overwritten in place, one after the other, each synced before the next: at every moment at least one of them is
-whole. A copy is [sequence, state] with a SHA-256 in front; the higher sequence wins. A crash between the two writes leaves the
-second one older, which is safe to use only if the first is unreadable: nothing was sent yet.
+whole. A copy is [sequence, state] with a SHA-256 in front; the higher sequence wins. A crash between the two writes leaves one
+copy older: it is renewed at the next load, before anything of the newer state is repeated.
 """
 
 import hashlib
@@ -28,16 +28,27 @@ class SignFile:
         _sync_directory(directory)
 
     def load(self) -> SignState | None:
-        """Return the newest readable state, or None when neither copy is readable (lost, or never written)."""
-        found = [record for record in map(_read, self._files) if record is not None]
+        """Return the newest readable state, or None when neither copy is readable (lost, or never written).
+
+        Both copies hold it, synced, before this returns: its votes are about to be repeated, and a stale copy could forget them.
+        """
+        records = [_read(file) for file in self._files]
+        found = [record for record in records if record is not None]
         if not found:
             return None
         self._sequence, state = max(found, key=lambda record: record[0])
+        if any(record is None or record[0] != self._sequence for record in records):
+            if records[1] is not None and records[1][0] == self._sequence:
+                self._files.reverse()  # the stale copy is written first: the newest stays whole meanwhile
+            self._write(state)
         return state
 
     def save(self, state: SignState) -> None:
         """Make `state` durable in both copies; raises OSError when the disk does not take it."""
         self._sequence += 1
+        self._write(state)
+
+    def _write(self, state: SignState) -> None:
         payload = encode_trusted((self._sequence, state.encode()))
         record = hashlib.sha256(payload).digest() + len(payload).to_bytes(4) + payload
         for file in self._files:

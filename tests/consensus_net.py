@@ -38,6 +38,7 @@ from ledger.committee import Committee, Member
 from ledger.crypto import public_key, sign
 from ledger.errors import DatacarError
 from ledger.hashing import ZERO_HASH
+from ledger.list_root import list_root
 from ledger.types import BlockHash, Height, MemberId, TxHash, View
 
 GENESIS_HASH = hashlib.sha256(b"a chain for tests").digest()
@@ -258,7 +259,8 @@ class Network:
         commit = self.committee.hash(GENESIS_HASH)
         body = hashlib.sha256(f"tx {self.proposed}".encode()).digest()
         stamp = max(self.now, tip.header.timestamp_ms + 1)
-        header = Header(height, view, tip.block_hash, node.id, stamp, body, ZERO_HASH, ZERO_HASH, commit, commit, 0)
+        root = list_root(GENESIS_HASH, [body])
+        header = Header(height, view, tip.block_hash, node.id, stamp, root, ZERO_HASH, ZERO_HASH, commit, commit, 0)
         return Proposal(header.hash(GENESIS_HASH), header, (TxHash(body),))
 
     def _commit(self, node: Node, proposal: Proposal, certificate: QuorumCertificate) -> None:

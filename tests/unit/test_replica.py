@@ -1,14 +1,17 @@
 """The rules of the protocol on a virtual network: what must happen, and what must not."""
 
+from dataclasses import replace
+
 import pytest
 
-from consensus.effects import Persist
-from consensus.messages import Commit, Prepare, Signed, Step, ViewChange, signing_digest
+from consensus.effects import FetchBlocks, Persist
+from consensus.messages import Commit, Prepare, PrePrepare, Signed, Step, ViewChange, signing_digest
+from consensus.quarantine import Quarantine
 from consensus.sign_state import Floor, SignState
 from ledger.committee import quorum_size
 from ledger.crypto import sign
-from ledger.types import BlockHash, Height, MemberId, View
-from tests.consensus_net import GENESIS_HASH, Network, make_committee, seed_of
+from ledger.types import BlockHash, Height, MemberId, TxHash, View
+from tests.consensus_net import GENESIS_HASH, Network, Node, make_committee, seed_of
 
 
 @pytest.mark.parametrize(("n", "quorum"), [(1, 1), (2, 2), (3, 2), (4, 3), (5, 4), (6, 4), (7, 5), (10, 7), (13, 9)])
@@ -152,6 +155,63 @@ def test_certificate_against_own_result_halts() -> None:
     assert net.nodes[3].replica.phase == "halted"
     assert "diverged" in net.log[0]
     assert min(net.heights()[:3]) > 3, "the others go on"
+
+
+@pytest.mark.parametrize("victims", [(3,), (1, 2, 3)])
+def test_hashes_that_are_not_the_header_s_cost_the_view_and_halt_nobody(victims: tuple[int, ...]) -> None:
+    """A primary sends the right header with wrong hashes to some: they must not judge the block by them, nor stay stuck."""
+    net = Network(4)
+    honest = net._to_all
+
+    def lie(node: Node, signed: Signed) -> None:
+        message = signed.message
+        if node.index != 0 or not isinstance(message, PrePrepare) or message.height != 3:
+            honest(node, signed)
+            return
+        wrong = replace(message, tx_hashes=(TxHash(b"x" * 32),))
+        forged = Signed(wrong, node.id, sign(seed_of(0), signing_digest(wrong, GENESIS_HASH)))
+        for other in net.nodes[1:]:
+            wire = (forged if other.index in victims else signed).encode()
+            net._send(node, other, lambda n, wire=wire: net._receive(n, wire))  # type: ignore[misc]
+
+    net._to_all = lie  # type: ignore[method-assign]
+    net.refuse = lambda _node, proposal: proposal.tx_hashes == (TxHash(b"x" * 32),)
+    assert net.run(10_000, net.all_reach(10))
+    assert all(node.replica.halted is None for node in net.nodes)
+
+
+def test_lying_tip_does_not_mute_a_quarantined_member_of_seven() -> None:
+    """A stated tip counts once our own certified chain has reached it; a liar is as good as silent."""
+    net = Network(7)
+    net.run(1_000, net.all_reach(5))
+    net.crash(6)
+    net.nodes[6].disk.sign_state = None
+    net.restart(6)
+    node = net.nodes[6]
+    net.feed(node, node.replica.on_peer_tip(MemberId("m0"), Height(2**52), net.now))
+    assert net.run(20_000, lambda: node.replica.phase != "quarantine")
+
+
+def test_wiped_member_needs_the_word_of_a_quorum_of_others() -> None:
+    """Its own empty store says nothing of what it signed: with two others of four, a laggard and a liar could mislead it."""
+    committee = make_committee(4)
+    quarantine = Quarantine(committee, MemberId("m3"))
+    quarantine.saw_tip(MemberId("m3"), Height(0))
+    quarantine.saw_tip(MemberId("m0"), Height(2))
+    quarantine.saw_tip(MemberId("m1"), Height(2))
+    assert not quarantine.is_over(Height(1_000))
+    quarantine.saw_tip(MemberId("m2"), Height(40))
+    assert not quarantine.is_over(Height(41))
+    assert quarantine.is_over(Height(42))
+
+
+def test_halted_replica_fetches_no_more() -> None:
+    net = Network(4)
+    net.refuse = lambda node, _proposal: node == 3
+    net.run(2_000)
+    replica = net.nodes[3].replica
+    assert replica.phase == "halted"
+    assert not [e for e in replica.on_peer_tip(MemberId("m0"), Height(99), net.now) if isinstance(e, FetchBlocks)]
 
 
 def test_floor_forbids_a_second_vote_and_keeps_the_first() -> None:

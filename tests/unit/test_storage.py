@@ -176,6 +176,20 @@ def test_both_copies_bad_is_lost_and_not_a_fresh_start(tmp_path: Path) -> None:
     assert load(tmp_path) is None
 
 
+@pytest.mark.parametrize("name", NAMES)
+def test_stale_copy_is_renewed_before_anything_is_signed_again(tmp_path: Path, name: str) -> None:
+    """After a crash between the two writes the newer state is used and its votes leave: the older must be gone by then."""
+    saved(tmp_path, 1)
+    older = (tmp_path / name).read_bytes()
+    saved(tmp_path, 2)
+    (tmp_path / name).write_bytes(older)
+    assert load(tmp_path) == state_at(2)
+    for other in NAMES:
+        if other != name:
+            flip(tmp_path / other, 50)
+    assert load(tmp_path) == state_at(2)
+
+
 def test_crash_between_the_two_writes_leaves_the_newer_one(tmp_path: Path) -> None:
     saved(tmp_path, 1)
     older = (tmp_path / NAMES[1]).read_bytes()
