@@ -1,7 +1,8 @@
 """Gets the transactions of a proposal: from the pool, from gossip not yet verified, or from members that hold them."""
 
 import asyncio
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterable, Sequence
 from typing import Final
 
 from consensus.effects import Proposal
@@ -9,6 +10,7 @@ from ledger.block import Header
 from ledger.list_root import list_root
 from ledger.transaction import Transaction
 from ledger.types import BlockHash, MemberId, TxHash
+from node.clock import now_ms
 from node.intake import Intake
 from p2p.messages import Bodies, GetBodies
 from p2p.transport import Transport
@@ -27,10 +29,12 @@ class BodyCollector:
         self._me = me
         self._arrived = asyncio.Event()
         self._wanted: dict[BlockHash, Header] = {}
+        self._missing: frozenset[TxHash] = frozenset()
 
     def reset(self) -> None:
         """Forget what past heights needed."""
         self._wanted.clear()
+        self._missing = frozenset()
         self._intake.forget_extra()
 
     async def collect(self, proposal: Proposal) -> tuple[Transaction, ...]:
@@ -38,18 +42,18 @@ class BodyCollector:
 
         Waits as long as it takes: the view's timer, not this, decides when to give up; the caller cancels.
         """
-        holders = self._holders(proposal.header.proposer)
-        wait_s = GRACE_S
-        attempt = 0
+        loop = asyncio.get_running_loop()
+        holders, asked = self._holders(proposal.header.proposer), 0
+        ask_at = loop.time() + GRACE_S
         while missing := await self._verify_held(proposal.tx_hashes):
+            self._missing = frozenset(missing)
             self._arrived.clear()
-            try:
-                await asyncio.wait_for(self._arrived.wait(), wait_s)
-            except TimeoutError:
-                holder = holders[attempt % len(holders)]
-                self._transport.send(holder, GetBodies(proposal.block_hash, tuple(missing)))
-                attempt += 1
-                wait_s = RETRY_S
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._arrived.wait(), max(0.0, ask_at - loop.time()))
+            if loop.time() >= ask_at:
+                self._transport.send(holders[asked % len(holders)], GetBodies(proposal.block_hash, tuple(missing)))
+                asked += 1
+                ask_at = loop.time() + RETRY_S
         return tuple(found for tx_hash in proposal.tx_hashes if (found := self._intake.find(tx_hash)) is not None)
 
     def want_block(self, header: Header, block_hash: BlockHash, holders: Sequence[MemberId]) -> None:
@@ -61,21 +65,22 @@ class BodyCollector:
 
     def on_bodies(self, message: Bodies) -> Proposal | None:
         """Take bodies that arrived; return the proposal when they complete a block that was asked for as a whole."""
-        self._intake.offer(message.raws)
-        self._arrived.set()
-        header = self._wanted.get(message.block_hash)
-        if header is None:
-            return None
-        genesis_hash = self._intake.chain.genesis_hash
         tx_hashes = tuple(self._intake.hash_of(raw) for raw in message.raws)
-        if list_root(genesis_hash, tx_hashes) != header.transactions_root:
+        header = self._wanted.get(message.block_hash)
+        whole = header is not None and list_root(self._intake.chain.genesis_hash, tx_hashes) == header.transactions_root
+        for tx_hash, raw in zip(tx_hashes, message.raws, strict=True):
+            if whole or tx_hash in self._missing:
+                self._intake.take_wanted(tx_hash, raw)
+        self.on_gossip(tx_hashes)
+        if header is None or not whole:
             return None
         del self._wanted[message.block_hash]
         return Proposal(message.block_hash, header, tx_hashes)
 
-    def on_gossip(self) -> None:
-        """Look again: new transactions came."""
-        self._arrived.set()
+    def on_gossip(self, tx_hashes: Iterable[TxHash]) -> None:
+        """Look again if something came that a proposal lacks."""
+        if not self._missing.isdisjoint(tx_hashes):
+            self._arrived.set()
 
     async def _verify_held(self, tx_hashes: Sequence[TxHash]) -> list[TxHash]:
         """Verify what is here of a proposal, in chunks, and return what is not."""
@@ -84,7 +89,7 @@ class BodyCollector:
             if self._intake.find(tx_hash) is not None:
                 continue
             if self._intake.has_unverified(tx_hash):
-                self._intake.verify_now(tx_hash)
+                self._intake.verify_now(tx_hash, now_ms())
                 verified += 1
                 if verified % CHUNK == 0:
                     await asyncio.sleep(0)

@@ -6,9 +6,10 @@ decided. `commit` alone changes anything, in one atomic synced batch.
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
+from typing import Final
 
 from genesis.block import GenesisBlock
-
 from ledger.block import Block, Header
 from ledger.certificate import QuorumCertificate
 from ledger.committee import Committee
@@ -20,11 +21,13 @@ from ledger.policy import contract_address
 from ledger.state_tree import StateRoot, StateTree, TreeUpdate
 from ledger.transaction import Transaction
 from ledger.types import BlockHash, Height, MemberId, TxId, View
+from node.mempool import Mempool
 from node.storage import BlockStore, StorageError
 from vm.context import BlockContext
 from vm.executor import BlockExecution, Executor
 
-FEE_ACCOUNT = contract_address("fees")
+FEE_ACCOUNT: Final = contract_address("fees")
+MAX_SCANNED: Final = 4_000  # candidates looked at for one block
 
 
 class InvalidBlockError(RejectedError):
@@ -75,7 +78,7 @@ class Chain:
         header = None if height is None else self.store.header(height)
         root = None if height is None else self._tree.root_at(height)
         if height is None or header is None or root is None or root.digest != header.state_root:
-            hint = "restore a backup, or delete the data folder and let the node sync again"
+            hint = "restore a backup, or delete the db folder alone (never the sign-state) and let the node sync again"
             raise StorageError("store_corrupt", f"the block or the state of height {height} is missing or wrong", hint=hint)
         self.tip = header
         self.tip_hash = header.hash(self.genesis_hash)
@@ -91,13 +94,13 @@ class Chain:
 
     def build(
         self, candidates: Iterable[Transaction], max_transactions: int, view: View, proposer: MemberId, now_ms: int
-    ) -> ExecutedBlock:
-        """Return a new block of admissible candidates, executed; perhaps an empty one."""
+    ) -> tuple[ExecutedBlock, tuple[Transaction, ...]]:
+        """Return a new block of admissible candidates, executed, perhaps an empty one; and those whose gas money is not there."""
         timestamp_ms = max(now_ms, self.tip.timestamp_ms + 1)
         built = self.executor.build(
             self.store.state,
             self.context(timestamp_ms),
-            self._admissible(candidates, timestamp_ms),
+            self._admissible(islice(candidates, MAX_SCANNED), timestamp_ms),
             min(max_transactions, self.parameters.block_max_transactions),
             self.parameters.block_max_bytes,
         )
@@ -115,7 +118,8 @@ class Chain:
             commit,
             0,
         )
-        return self._finish(draft, built.included, built.execution)
+        refused = tuple(transaction for transaction, _ in built.refused)
+        return self._finish(draft, built.included, built.execution), refused
 
     def execute(self, header: Header, transactions: Sequence[Transaction]) -> ExecutedBlock:
         """Return a proposal's block executed on the tip; raises `InvalidBlockError` for anything that is not as it says."""
@@ -154,6 +158,26 @@ class Chain:
     def is_timely(self, transaction: Transaction, block_time_ms: int) -> bool:
         """Return whether `valid_until_ms` lets a block stamped so hold the transaction."""
         return block_time_ms <= transaction.body.valid_until_ms <= block_time_ms + self.parameters.tx_window_ms
+
+    def has_includable(self, mempool: Mempool, now_ms: int) -> bool:
+        """Return whether a block made now could hold, or would let expire, anything that is pending.
+
+        Every member answers this alike from the tip and its pool; a primary that does not propose then is replaced.
+        """
+        if mempool.pending == 0:
+            return False
+        if mempool.has_expired(now_ms) or self.parameters.gas_price_motes == 0:
+            return True
+        context, state = self.context(max(now_ms, self.tip.timestamp_ms + 1)), self.store.state
+        unpayable = []
+        for transaction in islice(mempool.candidates(), MAX_SCANNED):
+            if self.executor.can_reserve(state, context, transaction):
+                break
+            unpayable.append(transaction.tx_hash)
+        else:
+            mempool.defer(unpayable)
+            return False
+        return True
 
     def committed_at(self, tx_id: TxId) -> tuple[Height, int] | None:
         """Return the height and index of a committed transaction."""

@@ -5,6 +5,7 @@ while another input's effects are half done. A disk that does not take a write s
 """
 
 import asyncio
+import hashlib
 from collections import deque
 from collections.abc import Callable
 from typing import Final, assert_never
@@ -28,14 +29,14 @@ from consensus.effects import (
     SetTimer,
     Timer,
 )
-from consensus.messages import Message, Signed, signing_digest
+from consensus.messages import Message, NewView, Signed, signing_digest
 from consensus.replica import Replica
 from consensus.round import Tip
 from consensus.verify import authenticate
 from ledger.block import Block
 from ledger.certificate import QuorumCertificate
 from ledger.crypto import sign
-from ledger.errors import DatacarError
+from ledger.errors import BadSignatureError, DatacarError
 from ledger.transaction import Transaction
 from ledger.types import BlockHash, Height, MemberId
 from node.bodies import BodyCollector
@@ -46,9 +47,11 @@ from node.gossip import Gossip
 from node.intake import Intake
 from node.sign_file import SignFile
 from node.sync import BlockSync
+from node.tasks import Tasks
 from p2p.messages import Application, Blocks, Bodies, Consensus, GetBlocks, GetBodies, Status, Transactions, fit_blocks
 from p2p.transport import Transport
 
+MAX_AUTHENTIC: Final = 8_192
 FULL_BATCH: Final = 256  # so many waiting transactions need no batch delay
 
 log = structlog.get_logger("consensus")
@@ -75,8 +78,9 @@ class Driver:
         self.intake = intake
         self.finality = finality
         self.transport = transport
-        self.gossip = Gossip(intake, transport)
-        self.sync = BlockSync(chain, intake, transport, self)
+        self._tasks = Tasks(self._broken)
+        self.gossip = Gossip(intake, transport, self._tasks)
+        self.sync = BlockSync(chain, intake, transport, self, self._tasks)
         self.committed_blocks = 0
         self.committed_transactions = 0
         self.last_commit_ms = now_ms()
@@ -93,6 +97,7 @@ class Driver:
         self._heartbeat_timer: asyncio.TimerHandle | None = None
         self._executed: dict[BlockHash, ExecutedBlock] = {}
         self._executions: dict[BlockHash, asyncio.Task[None]] = {}
+        self._authentic: set[bytes] = set()
 
     # ---- life
 
@@ -107,12 +112,15 @@ class Driver:
         for handle in [*self._timers.values(), self._work_timer, self._heartbeat_timer]:
             if handle is not None:
                 handle.cancel()
-        tasks = list(self._executions.values())
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-        await self.sync.stop()
         self.gossip.stop()
+        await self._tasks.stop()
+
+    def _broken(self, error: BaseException) -> None:
+        """Stop taking part because something that must not fail did, a write to disk above all."""
+        if not self._stopped:
+            self._stopped = True
+            log.critical("the node stops: something that must not fail did", error=f"{type(error).__name__}: {error}")
+            self._fail(error)
 
     # ---- the network's side (p2p.peers.Handler)
 
@@ -134,8 +142,7 @@ class Driver:
             case Consensus(payload):
                 self._on_consensus(member_id, payload)
             case Transactions(raws):
-                self.gossip.receive(raws)
-                self._bodies.on_gossip()
+                self._bodies.on_gossip(self.gossip.receive(member_id, raws))
             case Status(height, _):
                 self.sync.tips[member_id] = height
                 self._post(lambda: self.replica.on_peer_tip(member_id, height, now_ms()))
@@ -156,15 +163,27 @@ class Driver:
         """Check a consensus message and feed it; one for another height is only a hint, and only of its own signer."""
         try:
             signed = Signed.decode(payload)
-            ahead = signed.message.height - self.replica.height
-            if ahead in (0, 1):
-                authenticate(signed, self.chain.committee, self.chain.genesis_hash)
+            if signed.message.height - self.replica.height in (0, 1):
+                self._authenticate(signed, payload)
             elif signed.signer != member_id:
                 return
         except DatacarError as error:
             log.warning("refused a consensus message", member=member_id, error=error.message, **error.details)
+            self.transport.disconnect(member_id, f"sent a bad consensus message: {error.message}")
             return
         self._post(lambda: self.replica.on_message(signed, now_ms()))
+
+    def _authenticate(self, signed: Signed, payload: bytes) -> None:
+        """Check all signatures, once for the same bytes: members repeat each other's messages."""
+        digest = hashlib.sha256(payload).digest()
+        if digest in self._authentic:
+            return
+        committee, message = self.chain.committee, signed.message
+        if isinstance(message, NewView) and signed.signer != committee.primary(message.view):
+            raise BadSignatureError(f"{signed.signer} is not the primary of view {message.view}", member=signed.signer)
+        authenticate(signed, committee, self.chain.genesis_hash)
+        if len(self._authentic) < MAX_AUTHENTIC:
+            self._authentic.add(digest)
 
     # ---- inputs and effects
 
@@ -179,9 +198,7 @@ class Driver:
                 for effect in self._inputs.popleft()():
                     self._carry_out(effect)
         except Exception as error:
-            self._stopped = True
-            log.critical("the node stops: an effect could not be carried out", error=str(error))
-            self._fail(error)
+            self._broken(error)
             raise
         finally:
             self._running = False
@@ -239,9 +256,11 @@ class Driver:
         """Build and execute a block; None is the answer when there is nothing to put into one and no need for an empty one."""
         self.intake.mempool.unpin()
         now, me = now_ms(), self.replica.config.me
-        executed = self.chain.build(self.intake.mempool.candidates(), request.max_transactions, request.view, me, now)
+        mempool = self.intake.mempool
+        executed, refused = self.chain.build(mempool.candidates(), request.max_transactions, request.view, me, now)
+        mempool.defer(transaction.tx_hash for transaction in refused)
         candidate: Proposal | None = None
-        if executed.transactions or request.allow_empty or self._heartbeat_due(now):
+        if executed.transactions or request.allow_empty or self._heartbeat_due(now) or mempool.has_expired(now):
             self._executed[executed.block_hash] = executed
             tx_hashes = tuple(transaction.tx_hash for transaction in executed.transactions)
             self.intake.mempool.pin(tx_hashes)
@@ -250,7 +269,7 @@ class Driver:
 
     def _execute(self, proposal: Proposal) -> None:
         if proposal.block_hash not in self._executions:
-            task = asyncio.get_running_loop().create_task(self._collect_and_execute(proposal), name="execution")
+            task = self._tasks.spawn(self._collect_and_execute(proposal), "execution")
             self._executions[proposal.block_hash] = task
             task.add_done_callback(lambda _: self._executions.pop(proposal.block_hash, None))
 
@@ -282,8 +301,9 @@ class Driver:
         if block is None:
             self._bodies.want_block(request.header, block_hash, holders)
         elif block.header.height == height:
-            self.intake.offer(block.transactions)
             tx_hashes = tuple(self.intake.hash_of(raw) for raw in block.transactions)
+            for tx_hash, raw in zip(tx_hashes, block.transactions, strict=True):
+                self.intake.take_wanted(tx_hash, raw)
             proposal = Proposal(block_hash, block.header, tx_hashes)
             self._inputs.append(lambda: self.replica.on_bodies(proposal, now_ms()))
 
@@ -307,6 +327,7 @@ class Driver:
         mempool.remove(transaction.id for transaction in executed.transactions)
         self.finality.expired([transaction.id for transaction in mempool.expire(executed.header.timestamp_ms)])
         self._executed.clear()
+        self._authentic.clear()
         for task in self._executions.values():
             if task is not asyncio.current_task():
                 task.cancel()
@@ -322,25 +343,38 @@ class Driver:
 
     def on_pending(self) -> None:
         """A transaction entered the pool: propose after the batch delay, or at once when a full batch waits."""
-        full = self.intake.mempool.pending >= FULL_BATCH
-        loop = asyncio.get_running_loop()
         if self._work_timer is None:
-            self._work_timer = loop.call_later(0 if full else self._batch_delay_ms / 1_000, self._offer_work)
+            delay_s = 0 if self.intake.mempool.pending >= FULL_BATCH else self._batch_delay_ms / 1_000
+            self._work_timer = asyncio.get_running_loop().call_later(delay_s, self._work_due)
 
     def _schedule_work(self) -> None:
         """After a commit: go on with what is pending, and see that an idle chain's time moves on."""
         if self.intake.mempool.pending:
             self.on_pending()
+        self._await_heartbeat()
+
+    def _work_due(self) -> None:
+        self._work_timer = None
+        self._offer_work()
+
+    def _await_heartbeat(self) -> None:
+        """Wake up when the next heartbeat is due by the wall clock, whatever that did to the timer's clock meanwhile."""
         if self._heartbeat_timer is not None:
             self._heartbeat_timer.cancel()
-        due_in_ms = max(0, self.chain.tip.timestamp_ms + self.chain.parameters.heartbeat_ms - now_ms())
-        self._heartbeat_timer = asyncio.get_running_loop().call_later(due_in_ms / 1_000, self._offer_work)
+        due_in_ms = max(1, self.chain.tip.timestamp_ms + self.chain.parameters.heartbeat_ms - now_ms())
+        self._heartbeat_timer = asyncio.get_running_loop().call_later(due_in_ms / 1_000, self._heartbeat)
+
+    def _heartbeat(self) -> None:
+        if self._heartbeat_due(now_ms()):
+            self._offer_work()
+        else:
+            self._await_heartbeat()
 
     def _offer_work(self) -> None:
-        self._work_timer = None
+        """Tell the replica whether a block could be made: its primary is held to that, so all members must see it alike."""
         if not self._stopped:
             now = now_ms()
-            work = self.intake.mempool.pending > 0 or self._heartbeat_due(now)
+            work = self._heartbeat_due(now) or self.chain.has_includable(self.intake.mempool, now)
             self._post(lambda: self.replica.on_work(work, now))
 
     def _heartbeat_due(self, now: int) -> bool:

@@ -10,8 +10,10 @@ from itertools import islice
 from typing import Final
 
 from ledger.transaction import Transaction
-from ledger.types import MemberId
+from ledger.types import MemberId, TxHash
+from node.clock import now_ms
 from node.intake import Intake
+from node.tasks import Tasks
 from p2p.messages import Transactions, batch_transactions
 from p2p.transport import Transport
 
@@ -25,9 +27,10 @@ CHUNK: Final = 24  # about 2 ms of verification
 class Gossip:
     """Batches out, chunks in."""
 
-    def __init__(self, intake: Intake, transport: Transport) -> None:
+    def __init__(self, intake: Intake, transport: Transport, tasks: Tasks) -> None:
         self._intake = intake
         self._transport = transport
+        self._tasks = tasks
         self._outgoing: list[bytes] = []
         self._flush_timer: asyncio.TimerHandle | None = None
         self._repeat_timer: asyncio.TimerHandle | None = None
@@ -39,8 +42,6 @@ class Gossip:
         for handle in (self._flush_timer, self._repeat_timer):
             if handle is not None:
                 handle.cancel()
-        if self._drain_task is not None:
-            self._drain_task.cancel()
 
     def spread(self, transaction: Transaction) -> None:
         """Tell all members of a transaction that a wallet sent here."""
@@ -55,16 +56,17 @@ class Gossip:
         """Tell a member that has just connected what is pending."""
         self._send_pending(MAX_INTRODUCED, lambda batch: self._transport.send(member_id, batch))
 
-    def receive(self, raws: tuple[bytes, ...]) -> None:
-        """Take a peer's batch; it is verified soon, a chunk at a time."""
-        self._intake.offer(raws)
-        if self._drain_task is None or self._drain_task.done():
-            self._drain_task = asyncio.get_running_loop().create_task(self._drain(), name="gossip verification")
+    def receive(self, member_id: MemberId, raws: tuple[bytes, ...]) -> tuple[TxHash, ...]:
+        """Take a peer's batch, which is verified soon, a chunk at a time; return the hashes of what is new."""
+        taken = self._intake.offer(raws, member_id)
+        if self._intake.backlog and (self._drain_task is None or self._drain_task.done()):
+            self._drain_task = self._tasks.spawn(self._drain(), "gossip verification")
+        return taken
 
     async def _drain(self) -> None:
         while self._intake.backlog:
             async with self._intake.turn():
-                self._intake.verify_some(CHUNK)
+                self._intake.verify_some(CHUNK, now_ms())
 
     def _flush(self) -> None:
         self._flush_timer = None

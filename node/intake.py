@@ -6,19 +6,19 @@ beside a busy thread is a hundred times slower.
 """
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
 from typing import Final
 
-from ledger.errors import DatacarError, LimitError, RejectedError
+from ledger.errors import DatacarError, RejectedError
 from ledger.hashing import Hasher, Tag
 from ledger.transaction import Transaction
-from ledger.types import TxHash
+from ledger.types import MemberId, TxHash
 from node.chain import Chain
 from node.mempool import Mempool
 
-MAX_UNVERIFIED: Final = 20_000
-MAX_UNVERIFIED_BYTES: Final = 32 * 1024 * 1024
+MAX_UNVERIFIED: Final = 10_000  # for each member
+MAX_UNVERIFIED_BYTES: Final = 16 * 1024 * 1024
 MAX_EXTRA: Final = 20_000
 
 
@@ -32,11 +32,11 @@ class Intake:
         self._turn = asyncio.Lock()
         self._on_accepted = on_accepted
         self._hash = Hasher(Tag.TRANSACTION_RAW, chain.genesis_hash)
-        self._unverified: dict[TxHash, bytes] = {}
-        self._unverified_bytes = 0
+        self._unverified: dict[TxHash, tuple[bytes, MemberId | None]] = {}
+        self._held: dict[MemberId | None, tuple[int, int]] = {}
         self._extra: dict[TxHash, Transaction] = {}
 
-    @asynccontextmanager
+    @contextlib.asynccontextmanager
     async def turn(self) -> AsyncIterator[None]:
         """One chunk of checks and verification: one at a time in the whole node, and the event loop goes round between two.
 
@@ -95,26 +95,61 @@ class Intake:
         """Return the digest of a transaction's bytes without decoding them."""
         return TxHash(self._hash(raw))
 
-    def offer(self, raws: Sequence[bytes]) -> None:
-        """Keep gossiped bytes for later; over the bound they are dropped, for their sender repeats what stays pending."""
+    def offer(self, raws: Sequence[bytes], source: MemberId) -> tuple[TxHash, ...]:
+        """Keep a member's gossip for later and return the hashes of what is new.
+
+        Each member has a share of its own; what is over it is dropped, for its sender repeats what stays pending.
+        """
+        taken = []
         for raw in raws:
             tx_hash = self.hash_of(raw)
             if tx_hash in self._unverified or self.mempool.get(tx_hash) is not None:
                 continue
-            if len(self._unverified) >= MAX_UNVERIFIED or self._unverified_bytes + len(raw) > MAX_UNVERIFIED_BYTES:
+            count, size = self._held.get(source, (0, 0))
+            if count >= MAX_UNVERIFIED or size + len(raw) > MAX_UNVERIFIED_BYTES:
                 self.refused += 1
-                return
-            self._unverified[tx_hash] = raw
-            self._unverified_bytes += len(raw)
+                break
+            self._keep(tx_hash, raw, source)
+            taken.append(tx_hash)
+        return tuple(taken)
 
-    def verify_some(self, count: int) -> None:
-        """Verify up to `count` gossiped transactions, oldest first, and pool the good ones."""
+    def take_wanted(self, tx_hash: TxHash, raw: bytes) -> None:
+        """Keep a body that a proposal needs, whatever else waits: proposals are bounded themselves."""
+        if tx_hash not in self._unverified and self.find(tx_hash) is None:
+            self._keep(tx_hash, raw, None)
+
+    def _keep(self, tx_hash: TxHash, raw: bytes, source: MemberId | None) -> None:
+        count, size = self._held.get(source, (0, 0))
+        self._held[source] = (count + 1, size + len(raw))
+        self._unverified[tx_hash] = (raw, source)
+
+    def _release(self, tx_hash: TxHash) -> bytes:
+        raw, source = self._unverified.pop(tx_hash)
+        count, size = self._held[source]
+        self._held[source] = (count - 1, size - len(raw))
+        return raw
+
+    def verify_some(self, count: int, now_ms: int) -> None:
+        """Verify up to `count` gossiped transactions, oldest first, and pool those that a block could hold."""
         for _ in range(min(count, len(self._unverified))):
-            tx_hash = next(iter(self._unverified))
+            raw = self._release(next(iter(self._unverified)))
             try:
-                self._verify(tx_hash)
+                self._pool_gossip(self.decode(raw), now_ms)
             except DatacarError:
                 self.refused += 1
+
+    def _pool_gossip(self, transaction: Transaction, now_ms: int) -> None:
+        """Hold gossip to what a wallet is held to, but for its funds: they may still be on their way to this node."""
+        if self.mempool.find(transaction.id) is None and self.chain.committed_at(transaction.id) is None:
+            self._check_time(transaction, now_ms)
+            self.mempool.check_room(transaction)
+            self.chain.executor.check_transaction(transaction)
+            transaction.check_signatures()
+            self._add(transaction)
+
+    def _add(self, transaction: Transaction) -> None:
+        if self.mempool.add(transaction):
+            self._on_accepted(transaction, False)
 
     # ---- a proposal's bodies
 
@@ -126,33 +161,21 @@ class Intake:
         """Return whether its bytes are here but not yet verified."""
         return tx_hash in self._unverified
 
-    def verify_now(self, tx_hash: TxHash) -> Transaction:
-        """Verify a held body ahead of its turn; raises when it is bad, which makes a proposal that names it invalid."""
-        return self._verify(tx_hash, for_proposal=True)
+    def verify_now(self, tx_hash: TxHash, now_ms: int) -> Transaction:
+        """Verify a held body ahead of its turn; raises when it is bad, which makes a proposal that names it invalid.
+
+        It enters the pool only if gossip could have brought it there: what a proposal names may be junk that no block can hold.
+        """
+        transaction = self.decode(self._release(tx_hash))
+        transaction.check_signatures()
+        with contextlib.suppress(DatacarError):
+            self._check_time(transaction, now_ms)
+            self.chain.executor.check_transaction(transaction)
+            self._add(transaction)
+        if self.mempool.get(tx_hash) is None and len(self._extra) < MAX_EXTRA:
+            self._extra[tx_hash] = transaction
+        return transaction
 
     def forget_extra(self) -> None:
         """Drop the bodies that only a past proposal needed."""
         self._extra.clear()
-
-    def _verify(self, tx_hash: TxHash, *, for_proposal: bool = False) -> Transaction:
-        raw = self._unverified.pop(tx_hash)
-        self._unverified_bytes -= len(raw)
-        transaction = self.decode(raw)
-        if not for_proposal and not self._is_wanted(transaction):
-            return transaction
-        transaction.check_signatures()
-        try:
-            if self.mempool.add(transaction):
-                self._on_accepted(transaction, False)
-        except LimitError:
-            if not for_proposal:
-                raise
-        if for_proposal and self.mempool.get(tx_hash) is None and len(self._extra) < MAX_EXTRA:
-            self._extra[tx_hash] = transaction
-        return transaction
-
-    def _is_wanted(self, transaction: Transaction) -> bool:
-        """Return whether gossip brought something that can still get into a block."""
-        if transaction.body.valid_until_ms <= self.chain.tip.timestamp_ms or self.mempool.find(transaction.id) is not None:
-            return False
-        return self.chain.committed_at(transaction.id) is None

@@ -103,6 +103,18 @@ class Mempool:
             if tx_hash not in pinned:
                 yield transaction
 
+    def defer(self, tx_hashes: Iterable[TxHash]) -> None:
+        """Put transactions that no block could take just now behind all others."""
+        for tx_hash in tx_hashes:
+            if (transaction := self._by_hash.pop(tx_hash, None)) is not None:
+                self._by_hash[tx_hash] = transaction
+
+    def has_expired(self, time_ms: int) -> bool:
+        """Return whether a block stamped `time_ms` would let something expire."""
+        while self._expiry and self._expiry[0][1] not in self._by_hash:
+            heapq.heappop(self._expiry)
+        return bool(self._expiry) and self._expiry[0][0] < time_ms
+
     def pin(self, tx_hashes: Iterable[TxHash]) -> None:
         """Mark the transactions of the proposal in flight; those of an earlier one are pending again."""
         self._pinned = frozenset(tx_hash for tx_hash in tx_hashes if tx_hash in self._by_hash)

@@ -5,6 +5,7 @@ the roots in its header. A peer that lies, stalls or has nothing is passed over.
 """
 
 import asyncio
+from collections import deque
 from typing import Final, Protocol
 
 import structlog
@@ -12,13 +13,16 @@ import structlog
 from ledger.block import Block
 from ledger.certificate import QuorumCertificate
 from ledger.codec import MAX_BYTES, decode, fields
+from ledger.committee import MAX_MEMBERS
 from ledger.errors import DatacarError
+from ledger.list_root import list_root
 from ledger.transaction import Transaction
 from ledger.types import Height, MemberId
 from node.bodies import CHUNK
 from node.chain import Chain, ExecutedBlock, InvalidBlockError
 from node.intake import Intake
-from p2p.messages import Blocks, GetBlocks
+from node.tasks import Tasks
+from p2p.messages import BLOCKS_TARGET_BYTES, Blocks, GetBlocks
 from p2p.transport import Transport
 
 BATCH: Final = 100
@@ -40,11 +44,13 @@ class Committer(Protocol):
 class BlockSync:
     """One catch-up at a time; `tips` are the heights that peers stated."""
 
-    def __init__(self, chain: Chain, intake: Intake, transport: Transport, committer: Committer) -> None:
+    def __init__(self, chain: Chain, intake: Intake, transport: Transport, committer: Committer, tasks: Tasks) -> None:
         self._chain = chain
         self._intake = intake
         self._transport = transport
         self._committer = committer
+        self._tasks = tasks
+        self._asked: deque[MemberId] = deque(maxlen=MAX_MEMBERS)
         self._task: asyncio.Task[None] | None = None
         self._reply: tuple[MemberId, asyncio.Future[Blocks]] | None = None
         self.tips: dict[MemberId, Height] = {}
@@ -56,26 +62,22 @@ class BlockSync:
 
     @property
     def target(self) -> Height:
-        """Return the highest tip that any peer stated."""
-        return max(self.tips.values(), default=Height(0))
+        """Return the (f+1)-th highest stated tip: some honest member is there. One member alone may say anything."""
+        stated = sorted(self.tips.values(), reverse=True)
+        faults = self._chain.committee.faults
+        return stated[faults] if len(stated) > faults else Height(0)
 
     def request(self, hint: MemberId) -> None:
         """Start catching up, from `hint` first, unless that is under way already."""
         if not self.running:
-            self._task = asyncio.get_running_loop().create_task(self._run(hint), name="block sync")
-
-    async def stop(self) -> None:
-        """End a running catch-up."""
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+            self._task = self._tasks.spawn(self._run(hint), "block sync")
 
     def on_blocks(self, member: MemberId, message: Blocks) -> None:
         """Take blocks: the answer that is waited for, or the next block sent by a member that saw us lagging."""
         if self._reply is not None and self._reply[0] == member and not self._reply[1].done():
             self._reply[1].set_result(message)
         elif not self.running and message.items:
-            self._task = asyncio.get_running_loop().create_task(self._apply_all(member, message), name="sent blocks")
+            self._task = self._tasks.spawn(self._apply_sent(member, message), "sent blocks")
 
     async def _run(self, hint: MemberId) -> None:
         start = self._chain.tip.height
@@ -87,13 +89,19 @@ class BlockSync:
             log.info("caught up", blocks=done, height=self._chain.tip.height)
 
     def _next_source(self, hint: MemberId, passed_over: set[MemberId]) -> MemberId | None:
+        """Return the member ahead of us that was asked the longest ago, the hint first: nobody slow is asked again at once."""
         height = self._chain.tip.height
         ahead = [member for member, tip in self.tips.items() if tip > height and member not in passed_over]
-        return hint if hint in ahead else min(ahead, default=None)
+        last = {member: place for place, member in enumerate(self._asked)}
+        source = min(ahead, key=lambda member: (last.get(member, -1), member != hint, member), default=None)
+        if source is not None:
+            self._asked.append(source)
+        return source
 
     async def _fetch_from(self, source: MemberId) -> bool:
-        """Fetch and apply one batch; return whether the source was of use."""
+        """Fetch and apply one batch; return whether the source gave all that it said it had, or as much as fits an answer."""
         height = self._chain.tip.height
+        promised = min(BATCH, self.tips.get(source, height) - height)
         future: asyncio.Future[Blocks] = asyncio.get_running_loop().create_future()
         self._reply = (source, future)
         try:
@@ -105,18 +113,26 @@ class BlockSync:
             return False
         finally:
             self._reply = None
-        await self._apply_all(source, message)
+        full = len(message.items) >= promised or sum(map(len, message.items)) >= BLOCKS_TARGET_BYTES // 2
+        if not message.items:
+            self.tips.pop(source, None)  # it does not have what it said
+        good = await self._apply_all(source, message)
         if self._chain.tip.height + BATCH < self.target:
             log.info("catching up", height=self._chain.tip.height, target=self.target)
-        return self._chain.tip.height > height
+        return good and full
 
-    async def _apply_all(self, source: MemberId, message: Blocks) -> None:
+    async def _apply_sent(self, source: MemberId, message: Blocks) -> None:
+        await self._apply_all(source, message)
+
+    async def _apply_all(self, source: MemberId, message: Blocks) -> bool:
+        """Apply blocks in order; return whether all were as they should be."""
         for item in message.items:
             try:
                 await self._apply(item)
             except DatacarError as error:
                 log.warning("refused a block", member=source, error=error.message, **error.details)
-                return
+                return False
+        return True
 
     async def _apply(self, item: bytes) -> None:
         """Check and commit one block, or do nothing when it is not the next one (any more)."""
@@ -126,15 +142,18 @@ class BlockSync:
             return
         if certificate.header != block.header:
             raise InvalidBlockError("the certificate is of another header", height=block.header.height)
-        certificate.check(self._chain.genesis_hash, self._chain.committee)
+        genesis_hash = self._chain.genesis_hash
+        certificate.check(genesis_hash, self._chain.committee)
+        # The header is the quorum's word, the bodies are the sender's: they must be the header's before anything is made of them.
+        if list_root(genesis_hash, [self._intake.hash_of(raw) for raw in block.transactions]) != block.header.transactions_root:
+            raise InvalidBlockError("the bodies are not those of the certified header", height=block.header.height)
         transactions = await self._decode(block)
         if block.header.height != self._chain.tip.height + 1:
             return
         try:
             executed = self._chain.execute(block.header, transactions)
         except InvalidBlockError as error:
-            if error.details.get("field") != "transactions_root":  # bodies are the sender's word, the header is the quorum's
-                self._committer.diverged(block.header.height, f"a certified block executes differently here: {error.message}")
+            self._committer.diverged(block.header.height, f"a certified block executes differently here: {error.message}")
             raise
         self._committer.commit_synced(executed, certificate)
 

@@ -84,7 +84,7 @@ class MemoryNode(ChainService):
     def commit(self) -> None:
         """Decide a block of everything that waits, stamped `step_ms` later."""
         self.now_ms += self.step_ms
-        built = self._chain.build(self._mempool.candidates(), 2_000, View(0), MEMBER, self.now_ms)
+        built, _ = self._chain.build(self._mempool.candidates(), 2_000, View(0), MEMBER, self.now_ms)
         vote = sign(
             self._keys.consensus_seed,
             vote_digest(Tag.COMMIT, self.genesis_hash, built.header.height, View(0), built.block_hash),

@@ -113,6 +113,14 @@ class Executor:
         if limit < need:
             raise ContractError(CoreError.OUT_OF_GAS, limit=limit, need=need)
 
+    def can_reserve(self, state: StateReader, context: BlockContext, transaction: Transaction) -> bool:
+        """Return whether the sender has the gas money that a block must be able to take."""
+        try:
+            _BlockRun(self.registry, state, context).reserve(transaction)
+        except InsufficientFundsError:
+            return False
+        return True
+
     def check_funds(self, state: StateReader, context: BlockContext, transaction: Transaction) -> None:
         """Raise `InsufficientFundsError` for a transaction that its sender cannot pay as things stand.
 

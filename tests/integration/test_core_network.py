@@ -7,8 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from ledger.types import Height
+from ledger.codec import as_tuple, decode, encode, fields
+from ledger.types import BlockHash, Height
 from node.api import TxState
+from p2p.messages import Blocks, Status, Transactions
 from tests.core_network import ADDRESSES, CoreNetwork
 
 
@@ -137,4 +139,95 @@ async def test_expired_is_said_of_a_committed_time_only(tmp_path: Path) -> None:
     status = await service.wait_final(item.id, 15_000)
     assert status.state is TxState.EXPIRED
     assert service.transaction_status(item.id).state is TxState.EXPIRED
+    await net.stop()
+
+
+# ---- one member lies, floods or is slow
+
+
+async def test_body_that_only_the_primary_has_is_fetched_also_while_gossip_flows(tmp_path: Path) -> None:
+    """Frames of gossip every few milliseconds must not put off asking for what a proposal lacks."""
+    net = await start(tmp_path)
+    liar = net.keys[3].member.id
+    item = net.transfer(0, ADDRESSES[1], 1)
+    net.drivers[0].gossip.receive(liar, (item.raw,))
+
+    async def noise() -> None:
+        while True:
+            for index in range(3):
+                net.drivers[index].on_message(liar, Transactions(()))
+            await asyncio.sleep(0.005)
+
+    flood = asyncio.create_task(noise())
+    status = await net.service(1).wait_final(item.id, 5_000, item.body.valid_until_ms)
+    flood.cancel()
+    assert status.state is TxState.SUCCEEDED
+    assert net.drivers[1].replica.view == 0
+    await net.stop()
+
+
+async def test_bodies_that_are_not_the_header_s_halt_nobody(tmp_path: Path) -> None:
+    """A certified header with other bodies is a lie of its sender, not a difference from the quorum."""
+    net = await start(tmp_path)
+    await net.stop(3)
+    await pay(net, 0)
+    tip = net.service(0).tip.height
+    item = net.drivers[0]._certified(tip)
+    assert item is not None
+    block, certificate = fields(decode(item), 2, "block")
+    header, bodies = fields(block, 2, "block")
+    await net.stop(0, 1, 2)
+    await net.start(3)
+    victim = net.drivers[3]
+    assert victim.chain.tip.height == tip - 1
+    lie = encode(((header, (*as_tuple(bodies, "bodies", max_items=9), *as_tuple(bodies, "bodies", max_items=9))), certificate))
+    victim.on_message(net.keys[1].member.id, Blocks((lie,)))
+    await asyncio.sleep(0.2)
+    assert victim.replica.halted is None
+    victim.on_message(net.keys[1].member.id, Blocks((item,)))
+    await until(lambda: victim.chain.tip.height == tip)
+    await net.stop()
+
+
+async def test_junk_that_no_block_can_hold_costs_no_view(tmp_path: Path) -> None:
+    net = await start(tmp_path)
+    junk = net.transfer(0, ADDRESSES[1], 1, valid_for_ms=2**52)
+    for index in range(4):
+        net.drivers[index].on_message(net.keys[(index + 1) % 4].member.id, Transactions((junk.raw,)))
+    await asyncio.sleep(1.5)
+    assert [driver.replica.view for driver in net.drivers.values()] == [0] * 4
+    assert all(len(driver.intake.mempool) == 0 for driver in net.drivers.values())
+    await net.stop()
+
+
+async def test_failing_disk_stops_the_node_also_while_it_catches_up(tmp_path: Path) -> None:
+    net = await start(tmp_path)
+    await net.stop(3)
+    await pay(net, 0, 3)
+    await net.start(3)
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    net.drivers[3].chain.store.commit = full  # type: ignore[method-assign, assignment]
+    await until(lambda: bool(net.failures))
+    assert isinstance(net.failures[0], OSError)
+    await pay(net, 0, 3)
+    await net.stop()
+
+
+async def test_one_lying_tip_makes_nobody_unready(tmp_path: Path) -> None:
+    net = await start(tmp_path)
+    net.drivers[0].on_message(net.keys[2].member.id, Status(Height(2**52), BlockHash(bytes(32))))
+    assert net.service(0).readiness().ready
+    await pay(net, 0)
+    await net.stop()
+
+
+async def test_heartbeats_come_though_the_wall_clock_is_slewed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    net = await start(tmp_path)
+    await pay(net, 0)
+    began, base = time.time_ns(), net.service(0).tip.height
+    monkeypatch.setattr("node.driver.now_ms", lambda: (began + int((time.time_ns() - began) * 0.98)) // 1_000_000)
+    await until(lambda: net.service(0).tip.height >= base + 2, 15)
     await net.stop()
