@@ -11,6 +11,8 @@ from vm.abi import ContractSpec, Json, MethodSpec, document
 from vm.contract import Contract
 from vm.contracts.asset import NAME as ASSET
 from vm.contracts.asset import Asset
+from vm.contracts.charging import NAME as CHARGING
+from vm.contracts.charging import Charging
 from vm.errors import ContractError, CoreError
 
 
@@ -81,5 +83,6 @@ def default_registry() -> Registry:
     return Registry(
         {
             ASSET: Asset,
+            CHARGING: Charging,
         }
     )

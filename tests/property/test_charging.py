@@ -31,7 +31,6 @@ TERMS = TariffTerms.of(
 DRIVERS = [account("ann"), account("ben")]
 STATIONS = [account("station 1"), account("station 2")]
 OPERATORS = {station.address: account(f"operator of {station.name}") for station in STATIONS}
-NOBODY = b"\x00" * 32
 NOON = START_MS // 1_000 - 86_400
 
 times = st.integers(NOON - 60, NOON + 7_200)
@@ -163,16 +162,16 @@ class ChargingMachine(RuleBasedStateMachine):
             if charging:
                 model.last[3] = model.last[1]
 
-    @rule(session_id=ids | st.just(NOBODY), foreign=rarely, meter_wh=meters, at_s=times, charging_end_s=times)
+    @rule(session_id=ids, foreign=rarely, meter_wh=meters, at_s=times, charging_end_s=times)
     def stop(self, session_id: bytes, foreign: bool, meter_wh: int, at_s: int, charging_end_s: int) -> None:
-        model = self.models.get(session_id)
-        sender = STATIONS[0] if model is None else self.sender(model, foreign)
-        state = "FOREIGN" if model is None or foreign else model.state
+        model = self.models[session_id]
+        sender = self.sender(model, foreign)
+        state = "FOREIGN" if foreign else model.state
         args = (session_id, meter_wh, at_s, charging_end_s, "Local")
         receipt = self.send(state != "PENDING", sender, Charging.stop, *args)
         names = [event.name for event in receipt.events]
         stop = (meter_wh, at_s, charging_end_s)
-        if model is None or state in ("FOREIGN", "INVALID"):
+        if state in ("FOREIGN", "INVALID"):
             assert names == ["StopQuarantined"]
         elif state == "COMPLETED":
             assert names == ([] if model.stop == stop else ["StopDisputed"])

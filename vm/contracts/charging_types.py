@@ -1,0 +1,305 @@
+"""What the charging contract stores: tariffs, stations, sessions, charge detail records (CDR); and its errors.
+
+The words are OCPI's. Energy is in Wh, times are Unix seconds UTC as the station reports them, money is in motes; prices of a
+tariff are in 1/10,000 DATR (`_e4`), as in `vm.tariff`.
+"""
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Annotated, Any, Final
+
+from ledger.codec import encode_trusted
+from ledger.hashing import ZERO_HASH, Tag, digest
+from ledger.types import Address, Motes
+from vm.abi_types import I64, U32, U64, Bounds, Bytes32, type_spec
+from vm.pricing import ENERGY_WH_MAX, SECONDS_MAX, ChargingPeriod, Cost, price_session
+from vm.tariff import (
+    COMPONENTS_MAX,
+    CURRENCY_CHARS_MAX,
+    ELEMENTS_MAX,
+    MOTES_PER_E4,
+    STEP_SIZE_MAX,
+    TARIFF_ID_CHARS_MAX,
+    Dimension,
+    Tariff,
+)
+
+STATION_ID_CHARS_MAX: Final = 48
+TRANSACTION_ID_CHARS_MAX: Final = 64
+METER_WH_MAX: Final = 10**15  # a lifetime counter
+EVENT_S_MAX: Final = 2**40
+
+StationId = Annotated[str, Bounds(1, STATION_ID_CHARS_MAX)]
+TransactionId = Annotated[str, Bounds(1, TRANSACTION_ID_CHARS_MAX)]
+StopReason = Annotated[str, Bounds(0, 40)]
+MeterWh = Annotated[int, Bounds(0, METER_WH_MAX)]
+ReportedWh = I64  # whatever a broken meter says; -1 is how stations say that they do not know
+EventTime = Annotated[int, Bounds(0, EVENT_S_MAX)]
+
+
+class ChargingError(StrEnum):
+    """Why a charging call is refused."""
+
+    ALREADY_STARTED = "the session was started with other values"
+    BAD_TARIFF = "the tariff cannot be used"
+    DRIVER_IN_DEBT = "the driver owes for an earlier session"
+    EVENT_IN_FUTURE = "the event's time lies after the chain's"
+    NOT_PERMITTED = "the caller may not do this"
+    NOT_STARTED = "the session has not been started"
+    NOT_YET = "the session's deadline has not passed"
+    NO_DEBT = "nothing is owed for this session"
+    SESSION_ENDED = "the session has ended"
+    STATION_EXISTS = "this account is a station already"
+    TARIFF_CHANGED = "the station has another tariff now"
+    UNKNOWN_SESSION = "there is no such session"
+    UNKNOWN_STATION = "this account is no station"
+    UNKNOWN_TARIFF = "no such tariff was published"
+
+
+class SessionStatus(StrEnum):
+    """Where a session stands (OCPI SessionStatus)."""
+
+    PENDING = "PENDING"
+    ACTIVE = "ACTIVE"
+    COMPLETED = "COMPLETED"
+    INVALID = "INVALID"
+
+
+class Flag(StrEnum):
+    """What was wrong with a station's reports; the last good values were used instead."""
+
+    METER = "METER"
+    CLOCK = "CLOCK"
+
+
+@dataclass(frozen=True, slots=True)
+class ComponentTerms:
+    """The price of one dimension.
+
+    Args:
+        dimension: FLAT, ENERGY, TIME or PARKING_TIME
+        price_e4: 1/10,000 DATR per kWh, per hour, or flat, without VAT
+        vat_percent_e4: 1/10,000 percent
+        step_size: the billed block in Wh or seconds
+    """
+
+    dimension: Dimension
+    price_e4: U32
+    vat_percent_e4: U32 | None
+    step_size: Annotated[int, Bounds(1, STEP_SIZE_MAX)]
+
+
+@dataclass(frozen=True, slots=True)
+class ElementTerms:
+    """Price components that hold together."""
+
+    components: Annotated[tuple[ComponentTerms, ...], Bounds(1, COMPONENTS_MAX)]
+
+
+@dataclass(frozen=True, slots=True)
+class LimitTerms:
+    """A minimum or maximum total in 1/10,000 DATR."""
+
+    excl_vat_e4: U64
+    incl_vat_e4: U64 | None
+
+
+@dataclass(frozen=True, slots=True)
+class TariffTerms:
+    """A tariff as the ABI states it: the fields of `vm.tariff.Tariff`, in the same canonical form.
+
+    Args:
+        label: the operator's own id of it
+        preauthorize: what a session holds of the driver's money
+    """
+
+    label: Annotated[str, Bounds(0, TARIFF_ID_CHARS_MAX)]
+    currency: Annotated[str, Bounds(0, CURRENCY_CHARS_MAX)]
+    elements: Annotated[tuple[ElementTerms, ...], Bounds(1, ELEMENTS_MAX)]
+    min_price: LimitTerms | None
+    max_price: LimitTerms | None
+    preauthorize: Motes | None
+
+    @classmethod
+    def of(cls, tariff: Tariff) -> "TariffTerms":
+        """Return the terms of a tariff that `parse_tariff` read."""
+        terms: TariffTerms = _TERMS.decode(tariff.to_value())
+        return terms
+
+    def to_price_with(self) -> Tariff:
+        """Return the tariff without its labels. Raises `BadEncodingError` for terms that contradict themselves.
+
+        Labels price nothing, and whether a letter is printable depends on the Unicode tables of each node's Python.
+        """
+        _, _, *terms = _TERMS.encode(self)
+        return Tariff.from_value(("", "", *terms))
+
+    def tariff_id(self) -> bytes:
+        """Return the hash that names these very terms: what a driver agrees to cannot change under its id."""
+        return digest(Tag.CONTRACT_ID, ZERO_HASH, encode_trusted(("charging", "tariff", _TERMS.encode(self))))
+
+
+_TERMS: Final[Any] = type_spec(TariffTerms)
+
+
+@dataclass(frozen=True, slots=True)
+class Station:
+    """A charging station; its own account signs its reports.
+
+    Args:
+        operator: receives its money and sets its tariff
+        tariff_id: what it offers now
+    """
+
+    station_id: StationId
+    operator: Address
+    tariff_id: Bytes32
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """The station's report that a session began."""
+
+    transaction_id: TransactionId
+    meter_wh: MeterWh
+    at_s: EventTime
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """The station's report that a session ended, as it came: `meter_wh` is -1 where the station does not know.
+
+    Args:
+        charging_end_s: when the car stopped drawing energy; it was parked from then on
+    """
+
+    meter_wh: ReportedWh
+    at_s: EventTime
+    charging_end_s: EventTime
+    reason: StopReason
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """The last good values of a running session.
+
+    Args:
+        sequence: of the last reading that counted; 0 is the start
+        charging_end_s: until when it is known to have charged
+        cost: what it cost until then, including VAT
+    """
+
+    sequence: U32
+    at_s: EventTime
+    meter_wh: MeterWh
+    charging_end_s: EventTime
+    cost: Motes
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """A charging session. Its id is that of the hold on the driver's money.
+
+    Args:
+        tariff_id: what the driver agreed to
+        held: what was put aside for it
+        deadline_ms: from then on anybody may have it settled at its last reading
+        owed: what the driver still owes for it
+        disputed: the station reported two different ends; the first one counts
+    """
+
+    driver: Address
+    station: Address
+    tariff_id: Bytes32
+    held: Motes
+    deadline_ms: U64
+    status: SessionStatus
+    start: Start | None
+    progress: Progress | None
+    flags: tuple[Flag, ...]
+    owed: Motes
+    disputed: bool
+
+
+@dataclass(frozen=True, slots=True)
+class CdrLine:
+    """One line of the bill: `quantity` in Wh, seconds or 1, as billed after step_size."""
+
+    dimension: Dimension
+    quantity: U64
+    price_e4: U32
+    excl_vat: Motes
+    vat: Motes
+
+
+@dataclass(frozen=True, slots=True)
+class Cdr:
+    """A charge detail record. It never changes; `paid` + `released` = `held` and `paid` + `debt` = `total_incl_vat`.
+
+    Args:
+        stop: the station's report, or nothing when the deadline settled the session
+        end_s: the end that was priced
+        debt: what the hold did not cover
+    """
+
+    driver: Address
+    station: Address
+    station_id: StationId
+    tariff_id: Bytes32
+    start: Start
+    stop: Stop | None
+    end_s: EventTime
+    energy_wh: U64
+    charging_s: U32
+    parking_s: U32
+    lines: tuple[CdrLine, ...]
+    total_excl_vat: Motes
+    total_vat: Motes
+    total_incl_vat: Motes
+    held: Motes
+    paid: Motes
+    released: Motes
+    debt: Motes
+    flags: tuple[Flag, ...]
+
+
+def advance(start: Start, progress: Progress, meter_wh: int, at_s: int) -> tuple[int, int, tuple[Flag, ...]]:
+    """Return the meter and time that count after a report of these, and what was wrong with it.
+
+    Neither goes back, nor further from the start than a session can be: then the last good value stays.
+    """
+    good_meter = progress.meter_wh <= meter_wh <= min(start.meter_wh + ENERGY_WH_MAX, METER_WH_MAX)
+    good_time = progress.at_s <= at_s <= start.at_s + SECONDS_MAX
+    flags = (*(() if good_meter else (Flag.METER,)), *(() if good_time else (Flag.CLOCK,)))
+    return meter_wh if good_meter else progress.meter_wh, at_s if good_time else progress.at_s, flags
+
+
+def add_flags(flags: tuple[Flag, ...], more: tuple[Flag, ...]) -> tuple[Flag, ...]:
+    """Return both, each flag once, in the order of their names."""
+    return flags if set(more) <= set(flags) else tuple(sorted({*flags, *more}))
+
+
+def price(tariff: Tariff, start: Start, progress: Progress) -> tuple[ChargingPeriod, Cost]:
+    """Return the session from its start to its last good values, and what that costs."""
+    charging_s = progress.charging_end_s - start.at_s
+    period = ChargingPeriod(progress.meter_wh - start.meter_wh, charging_s, progress.at_s - progress.charging_end_s)
+    return period, price_session(tariff, (period,))
+
+
+def cdr_lines(cost: Cost) -> tuple[CdrLine, ...]:
+    """Return the lines of a bill in motes."""
+    return tuple(
+        CdrLine(
+            line.dimension,
+            line.quantity,
+            line.price_e4,
+            motes(line.excl_vat_e4),
+            motes(line.vat_e4),
+        )
+        for line in cost.components
+    )
+
+
+def motes(amount_e4: int) -> Motes:
+    """Return the motes of an amount in 1/10,000 DATR."""
+    return Motes(amount_e4 * MOTES_PER_E4)
