@@ -14,6 +14,7 @@ from typing import Final
 
 from ledger.codec import Value, encode
 from ledger.committee import Committee
+from ledger.crypto import is_valid_public_key
 from ledger.errors import InvalidInputError
 from ledger.hashing import ZERO_HASH, Tag, digest
 from ledger.parameters import ChainParameters
@@ -55,6 +56,7 @@ class GenesisSpec:
             raise GenesisError(f"must be within 1..{MAX_TIME_MS}, got {self.timestamp_ms}", path="$.timestamp_ms")
         if self.committee.epoch != 0:
             raise GenesisError(f"the first committee is of epoch 0, got {self.committee.epoch}", path="$.members")
+        _check_members(self.committee)
 
     def to_value(self) -> Value:
         """Return the canonical form; contracts stand in the order of their names."""
@@ -72,3 +74,15 @@ class GenesisSpec:
     def hash(self) -> bytes:
         """Return the genesis hash (32 bytes)."""
         return digest(Tag.GENESIS, ZERO_HASH, encode(self.to_value()))
+
+
+def _check_members(committee: Committee) -> None:
+    """Refuse members that could never vote or be reached."""
+    addresses: set[str] = set()
+    for index, member in enumerate(committee.members):
+        path = f"$.members[{index}]"
+        if not is_valid_public_key(member.public_key):
+            raise GenesisError(f"the key of {member.id} is no valid Ed25519 key", path=f"{path}.public_key")
+        if member.p2p_address in addresses:
+            raise GenesisError(f"{member.p2p_address} is another member's address too", path=f"{path}.p2p_address")
+        addresses.add(member.p2p_address)

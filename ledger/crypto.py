@@ -7,7 +7,7 @@ forks. So every check in the project comes through here, and its accept/reject t
 from functools import lru_cache
 from typing import Final
 
-from nacl.bindings import crypto_sign, crypto_sign_open, crypto_sign_seed_keypair
+from nacl.bindings import crypto_core_ed25519_is_valid_point, crypto_sign, crypto_sign_open, crypto_sign_seed_keypair
 from nacl.exceptions import BadSignatureError as _SodiumBadSignature
 
 SEED_BYTES: Final = 32
@@ -23,6 +23,11 @@ def _secret_key(seed: bytes) -> bytes:
 def public_key(seed: bytes) -> bytes:
     """Return the 32-byte public key of a 32-byte seed."""
     return crypto_sign_seed_keypair(seed)[0]
+
+
+def is_valid_public_key(key: bytes) -> bool:
+    """Return whether `key` is a canonical point of the prime-order group: no other can have valid signatures of its own."""
+    return len(key) == PUBLIC_KEY_BYTES and bool(crypto_core_ed25519_is_valid_point(key))
 
 
 def sign(seed: bytes, message: bytes) -> bytes:

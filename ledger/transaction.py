@@ -17,6 +17,7 @@ from ledger.policy import MAX_POLICY_KEYS, KeyPolicy
 from ledger.types import Address, TxHash, TxId
 
 MAX_TRANSACTION_BYTES: Final = 64 * 1024
+MAX_TRANSACTION_VALUES: Final = 4_096
 MAX_CALLS: Final = 16
 MAX_ARGS: Final = 32
 MAX_REFERENCE_CHARS: Final = 64
@@ -112,7 +113,9 @@ class Transaction:
 
         Raises `BadEncodingError`, `TooLargeError`, or `InvalidInputError` with `wrong_chain`.
         """
-        body_value, signatures_value = fields(decode(raw, max_bytes=MAX_TRANSACTION_BYTES), 2, "transaction")
+        body_value, signatures_value = fields(
+            decode(raw, max_bytes=MAX_TRANSACTION_BYTES, max_values=MAX_TRANSACTION_VALUES), 2, "transaction"
+        )
         body = TransactionBody.from_value(body_value)
         check_chain_tag(body.chain_tag, genesis_hash)
         tx_id = TxId(digest(Tag.TRANSACTION, genesis_hash, encode_trusted(body_value)))

@@ -40,7 +40,7 @@ def make_spec(seed: str = "a", count: int = 4, **changes: Any) -> GenesisSpec:
     source = KeySource.from_seed(seed)
     holders = presets.Holders(*(account(source, name) for name in ("technology", "operation", "foundation", "mining")))
     ido = presets.dev_ido([account(source, "test")], account(source, "faucet"))
-    members = [make_node_keys(source, name, "127.0.0.1:26656").member for name in node_names(count)]
+    members = [make_node_keys(source, name, f"127.0.0.1:{26656 + at}").member for at, name in enumerate(node_names(count))]
     spec = GenesisSpec(
         chain_id="test",
         timestamp_ms=TIME_MS,
@@ -70,6 +70,30 @@ class TestSpec:
     def test_members_and_money_move_the_hash(self) -> None:
         hashes = {make_spec().hash, make_spec("b").hash, make_spec(count=5).hash, make_spec(contracts={}).hash}
         assert len(hashes) == 4
+
+    def test_members_that_could_not_vote_or_be_reached_are_refused(self) -> None:
+        first, *others = make_spec().committee.members
+        with pytest.raises(GenesisError, match="no valid Ed25519 key"):
+            make_spec(committee=make_committee([replace(first, public_key=bytes(32)), *others]))
+        with pytest.raises(GenesisError, match="another member's address"):
+            make_spec(committee=make_committee([replace(first, p2p_address=others[0].p2p_address), *others]))
+
+    @pytest.mark.parametrize(
+        ("name", "value"),
+        [
+            ("block_max_transactions", 2_001),
+            ("block_max_bytes", 2**26),
+            ("block_max_gas", 9),
+            ("tx_window_ms", 1),
+            ("base_timeout_ms", 9_999),
+            ("gas_price_motes", 2**53),
+            ("heartbeat_ms", 0),
+        ],
+    )
+    def test_parameters_no_chain_can_run_with_are_refused_by_name(self, name: str, value: int) -> None:
+        data = replace(ChainParameters(), **{name: value}).to_value()
+        with pytest.raises(BadEncodingError, match=name):
+            ChainParameters.from_value(data)
 
     @pytest.mark.parametrize("chain_id", ["", "Upper", "-x", "x-", "a" * 33, "a b", "ä"])
     def test_bad_chain_ids_are_refused(self, chain_id: str) -> None:
