@@ -43,6 +43,11 @@ check: $(STAMP)  ## style, types and import rules
 test: check  ## everything CI runs
 	@$(BIN)/pytest
 
+RUNS ?= 400
+.PHONY: faults
+faults: $(STAMP)  ## RUNS=n hostile runs of the replica on a virtual network, from fresh seeds (CI runs 25)
+	@FAULT_RUNS=$(RUNS) $(BIN)/pytest -q tests/property/test_consensus_faults.py
+
 .PHONY: bench
 bench: $(STAMP)  ## the figures of docs/benchmarks.md
 	@$(BIN)/datacar bench hash
