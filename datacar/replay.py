@@ -162,7 +162,7 @@ class Replay:
     # ---- setting the scene
 
     def _make_accounts(self, tariff: Tariff) -> None:
-        """Make the accounts, and tell apart which sessions can be played at once: a debt blocks a driver's next start."""
+        """Make the accounts, and tell apart which sessions can be played at once: a debt blocks a driver's next authorization."""
         for session in self._sessions:
             if session.station_id not in self._stations:
                 self._stations[session.station_id] = _Station(_new_wallet(), _new_wallet())

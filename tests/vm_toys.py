@@ -166,7 +166,7 @@ class Toy(Contract, errors=ToyError, events=(Noted,)):
         return ctx.call(Toy.who)
 
     @write
-    def ids(self, ctx: Context, count: U32) -> tuple[Bytes32, ...]:
+    def ids(self, ctx: Context, count: U8) -> tuple[Bytes32, ...]:
         """Return fresh ids."""
         return tuple(ctx.new_id() for _ in range(count))
 

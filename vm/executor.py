@@ -312,8 +312,19 @@ def _prepare(registry: Registry, call: Call, kind: MethodKind) -> tuple[Entry, M
         raise
 
 
+def _count_values(args: tuple[Value, ...]) -> int:
+    """Return how many values the arguments are made of, lists and their items alike."""
+    count, lists = 0, [args]
+    while lists:
+        items = lists.pop()
+        count += len(items)
+        lists += [item for item in items if type(item) is tuple]
+    return count
+
+
 def _invoke(machine: Machine, call: Call, sender: Address, kind: MethodKind) -> Value:
     """Run one call and return its canonical result. Raises `ContractError`."""
+    machine.storage.meter.charge(gas.ARGUMENT * _count_values(call.args))
     entry, method, args = _prepare(machine.registry, call, kind)
     result = machine.run(entry, method, sender, args)
     if result is None and method.returns.kind is Kind.NONE:

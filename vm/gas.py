@@ -10,8 +10,10 @@ from vm.errors import ContractError, CoreError
 TRANSACTION: Final = 10_000
 TRANSACTION_BYTE: Final = 10
 CALL: Final = 2_000
+ARGUMENT: Final = 300
+"""For each value in a call's arguments, lists and their items alike: checking it and making Python objects of it."""
 READ: Final = 2_000
-READ_BYTE: Final = 5
+READ_BYTE: Final = 10
 WRITE: Final = 4_000
 WRITE_BYTE: Final = 20
 EVENT: Final = 1_000

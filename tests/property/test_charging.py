@@ -13,7 +13,7 @@ from ledger.block import Receipt, Status
 from ledger.types import MOTES_PER_DATR
 from tests.vm_harness import START_MS, Account, Chain, account
 from vm.contracts.asset import Asset
-from vm.contracts.charging import NAME, RECLAIM_MS, SESSION_MS, Charging
+from vm.contracts.charging import CLOCK_TOLERANCE_MS, NAME, RECLAIM_MS, SESSION_MS, Charging
 from vm.contracts.charging_types import Cdr, Session, SessionStatus, TariffTerms
 from vm.tariff import parse_tariff
 
@@ -66,6 +66,15 @@ class Model:
     last: list[int] = field(default_factory=list)  # sequence, time, meter, end of charging
     stop: tuple[int, int, int] | None = None
     owed: int = 0
+    cancelled_ms: int | None = None
+
+    def may_start(self, now_ms: int, at_s: int) -> bool:
+        """A cancelled session that began while it was authorized counts, until the deadline."""
+        if self.state == "PENDING":
+            return True
+        authorized_ms = self.deadline_ms - SESSION_MS
+        cancelled = self.state == "INVALID" and self.cancelled_ms is not None and now_ms <= self.deadline_ms
+        return cancelled and authorized_ms - CLOCK_TOLERANCE_MS <= at_s * 1_000 <= (self.cancelled_ms or 0)
 
     def report(self, meter_wh: int, at_s: int) -> None:
         """Take a report's values where they are good."""
@@ -144,7 +153,7 @@ class ChargingMachine(RuleBasedStateMachine):
     @rule(session_id=ids, foreign=rarely, meter_wh=start_meters, at_s=times)
     def start(self, session_id: bytes, foreign: bool, meter_wh: int, at_s: int) -> None:
         model = self.models[session_id]
-        fresh = model.state == "PENDING" and not self.in_debt(model.driver)
+        fresh = model.may_start(self.now_ms, at_s)
         expected = not foreign and (fresh or model.start == (at_s, meter_wh))
         self.send(expected, self.sender(model, foreign), Charging.start, session_id, "tx", meter_wh, at_s)
         if expected and fresh:
@@ -185,9 +194,20 @@ class ChargingMachine(RuleBasedStateMachine):
     @rule(session_id=ids)
     def cancel(self, session_id: bytes) -> None:
         model = self.models[session_id]
+        now_ms = self.now_ms
         self.send(model.start is None, model.driver, Charging.cancel, session_id)
         if model.state == "PENDING":
+            model.cancelled_ms = now_ms
             self.invalidate(model)
+
+    @rule(session_id=ids, ago_s=st.integers(-700, 700), meter_wh=start_meters, energy_wh=st.integers(0, 9_000))
+    def late_session(self, session_id: bytes, ago_s: int, meter_wh: int, energy_wh: int) -> None:
+        """A session of about the time of its authorization, reported after whatever happened meanwhile."""
+        model = self.models[session_id]
+        at_s = (model.deadline_ms - SESSION_MS) // 1_000 + ago_s
+        if model.start is None and at_s * 1_000 <= self.now_ms and model.may_start(self.now_ms, at_s):
+            self.start(session_id, False, meter_wh, at_s)
+            self.stop(session_id, False, meter_wh + energy_wh, at_s, at_s)
 
     @rule(session_id=ids, payer=st.sampled_from(DRIVERS))
     def pay_debt(self, session_id: bytes, payer: Account) -> None:

@@ -9,6 +9,7 @@ from ledger.policy import contract_address, format_address
 from ledger.types import Motes
 from tests.vm_harness import TREASURY, Account, Chain, account
 from tests.vm_toys import Toy
+from vm.context import NOBODY
 from vm.contracts.asset import SUPPLY, Allocation, Asset, Category, Hold, Lock, Schedule, balance_key
 from vm.errors import ContractError
 
@@ -64,6 +65,22 @@ class TestTransfer:
 
     def test_the_biggest_amount_overflows_nothing(self, chain: Chain, alice: Account) -> None:
         assert code_of(chain.send(alice, Asset.transfer, BOB, Motes(2**64 - 1))) == "INSUFFICIENT_FUNDS"
+
+    @pytest.mark.parametrize("nobody", [TOY, contract_address("gone"), NOBODY], ids=["contract", "unknown", "zeros"])
+    def test_no_money_goes_where_no_key_can_spend_it(self, chain: Chain, alice: Account, nobody: Any) -> None:
+        """A slip of the hand must not lose money for ever: by transfer, by a hold, or by capturing one."""
+        bob = chain.account("bob", 1_000)
+        deadline_ms = chain.context.timestamp_ms + 60_000
+        hold_id = hold_id_of(chain.send(bob, Asset.hold_for, alice.address, Motes(5), "x", deadline_ms))
+        assert code_of(chain.send(alice, Asset.transfer, nobody, Motes(1))) == "BAD_RECIPIENT"
+        assert code_of(chain.send(alice, Asset.hold_for, nobody, Motes(1), "x", deadline_ms)) == "BAD_RECIPIENT"
+        assert code_of(chain.send(alice, Asset.capture, hold_id, Motes(1), nobody)) == "BAD_RECIPIENT"
+
+    def test_a_contract_may_pay_a_contract_but_not_the_zero_filled_account(self, chain: Chain, alice: Account) -> None:
+        hold_id = hold_id_of(chain.send(alice, Toy.hold, alice.address, Motes(5)))
+        assert code_of(chain.send(alice, Toy.capture, hold_id, Motes(1), NOBODY)) == "BAD_RECIPIENT"
+        assert chain.send(alice, Toy.capture, hold_id, Motes(5), TOY).status is Status.SUCCEEDED
+        assert money(chain, TOY) == (5, 0, 0)
 
     def test_to_oneself_changes_nothing(self, chain: Chain, alice: Account) -> None:
         assert chain.send(alice, Asset.transfer, alice.address, Motes(1_000)).status is Status.SUCCEEDED

@@ -3,19 +3,24 @@
 The harness checks after every block that no money was made or lost, and that the holds are exactly what is held.
 """
 
+import time
 from dataclasses import dataclass, replace
 from typing import Any
 
 import pytest
 
 from ledger.block import Receipt, Status
-from ledger.types import MOTES_PER_DATR, Motes
+from ledger.policy import contract_address
+from ledger.transaction import Call, Transaction
+from ledger.types import MOTES_PER_DATR, Address, Motes
 from tests.vm_harness import START_MS, Account, Chain, account
+from vm.context import NOBODY
 from vm.contracts.asset import Asset
 from vm.contracts.charging import CLOCK_TOLERANCE_MS, DAY_MS, NAME, RECLAIM_MS, SESSION_MS, Charging
 from vm.contracts.charging_types import (
     METER_WH_MAX,
     Cdr,
+    ComponentTerms,
     Flag,
     LimitTerms,
     Session,
@@ -25,8 +30,8 @@ from vm.contracts.charging_types import (
     TariffTerms,
 )
 from vm.errors import ContractError
-from vm.pricing import ENERGY_WH_MAX, SECONDS_MAX
-from vm.tariff import parse_tariff
+from vm.pricing import ENERGY_WH_MAX, SECONDS_MAX, ChargingPeriod, price_session
+from vm.tariff import Dimension, PriceComponent, Tariff, TariffElement, parse_tariff
 
 HELD = 20 * MOTES_PER_DATR
 NOON = START_MS // 1_000 - 86_400
@@ -43,6 +48,15 @@ TERMS = TariffTerms.of(
         "preauthorize_amount": 20}"""
     )
 )
+HEAVY = replace(
+    TERMS,
+    label="h" * 36,
+    elements=(replace(TERMS.elements[0], components=tuple(ComponentTerms(each, 10**9, 10**6, 1) for each in Dimension)),) * 16,
+    min_price=LimitTerms(1, 10**6),
+    max_price=LimitTerms(10**12, 10**12),
+    preauthorize=Motes(1),
+)
+"""The most components that a tariff can have."""
 CHEAP = replace(TERMS, label="cheap", min_price=LimitTerms(0, None))
 
 
@@ -156,6 +170,19 @@ class TestTariffs:
         assert site.code(site.station, Charging.register_station, *args) == "STATION_EXISTS"
         assert site.code(site.driver, Charging.register_station, "X", OPERATOR.address, UNKNOWN) == "UNKNOWN_TARIFF"
 
+    @pytest.mark.parametrize("operator", [contract_address(NAME), NOBODY], ids=["contract", "zeros"])
+    def test_an_operator_can_spend_what_he_earns(self, site: Site, operator: Address) -> None:
+        assert site.code(site.driver, Charging.register_station, "X", operator, site.tariff_id) == "BAD_RECIPIENT"
+
+    def test_pricing_with_the_flattened_tariff_is_pricing_with_the_published_one(self) -> None:
+        """The first component of each dimension counts, wherever it stands, and the limits stay."""
+        first, second = HEAVY.elements[0], replace(TERMS.elements[0], components=TERMS.elements[0].components[2:])
+        terms = replace(HEAVY, elements=(second, first), min_price=LimitTerms(70_000, None))
+        flat = terms.flattened()
+        assert (flat.component_count, terms.component_count) == (4, 6)
+        period = ChargingPeriod(12_345, 777, 1_234)
+        assert price_session(flat.to_price_with(), (period,)) == price_session(terms.to_price_with(), (period,))
+
 
 class TestFlow:
     def test_a_session_from_authorization_to_settlement(self, site: Site) -> None:
@@ -237,6 +264,68 @@ class TestCancel:
         assert site.code(site.driver, Charging.cancel, session_id) == "ALREADY_STARTED"
 
 
+class TestLateStartAfterCancel:
+    """A driver who cancels while a station is offline does not charge for nothing."""
+
+    def cancelled(self, site: Site, minutes: int = 60) -> tuple[bytes, int, int]:
+        """Return a session, and when it was authorized and cancelled, in seconds."""
+        session_id = site.authorize()
+        authorized_s = site.chain.context.timestamp_ms // 1_000 - 1
+        site.chain.advance(minutes * 60_000)
+        cancelled_s = site.chain.context.timestamp_ms // 1_000
+        site.ok(site.driver, Charging.cancel, session_id)
+        return session_id, authorized_s, cancelled_s
+
+    def test_what_began_before_the_cancel_is_billed_as_a_debt(self, site: Site) -> None:
+        before = site.money(site.driver)
+        session_id, start_s, _ = self.cancelled(site)
+        assert site.money(site.driver) == before, "the hold is released at once"
+        site.ok(site.station, Charging.start, session_id, "tx-1", 0, start_s)
+        receipt = site.ok(site.station, Charging.meter, session_id, 1, 5_000, start_s + 1_800, True)
+        assert events_of(receipt) == ["SessionUpdated", "StopRequested"], "nothing is held any more"
+        site.ok(site.station, Charging.stop, session_id, 10_000, start_s + HOUR, start_s + HOUR, "Local")
+        cdr = site.cdr(session_id)
+        assert (cdr.total_incl_vat, cdr.debt) == (9 * MOTES_PER_DATR, 9 * MOTES_PER_DATR)
+        assert (cdr.held, cdr.paid, cdr.released) == (HELD, 0, HELD)
+        assert site.code(site.driver, Charging.authorize, site.station.address, site.tariff_id) == "DRIVER_IN_DEBT"
+        site.ok(site.driver, Charging.pay_debt, session_id)
+        assert site.money(OPERATOR) == (9 * MOTES_PER_DATR, 0)
+
+    def test_only_between_the_authorization_and_the_cancel(self, site: Site) -> None:
+        session_id, authorized_s, cancelled_s = self.cancelled(site)
+        earliest = authorized_s - CLOCK_TOLERANCE_MS // 1_000
+        for at_s in (earliest - 1, cancelled_s + 1, NOON):
+            assert site.code(site.station, Charging.start, session_id, "tx", 0, at_s) == "SESSION_ENDED"
+        site.ok(site.station, Charging.start, session_id, "tx", 0, cancelled_s)
+        other, authorized_s, _ = self.cancelled(site)
+        site.ok(site.station, Charging.start, other, "tx", 0, authorized_s - CLOCK_TOLERANCE_MS // 1_000)
+
+    def test_not_after_the_deadline_nor_against_the_stations_own_word(self, site: Site) -> None:
+        late, start_s, _ = self.cancelled(site)
+        denied, denied_s, _ = self.cancelled(site)
+        site.ok(site.station, Charging.cancel, denied)
+        assert site.code(site.station, Charging.start, denied, "tx", 0, denied_s) == "SESSION_ENDED"
+        assert events_of(site.ok(site.station, Charging.stop, denied, 5, denied_s, denied_s, "")) == ["StopQuarantined"]
+        site.chain.advance(SESSION_MS)
+        assert site.code(site.station, Charging.start, late, "tx", 0, start_s) == "SESSION_ENDED"
+        assert events_of(site.ok(site.station, Charging.stop, late, 5, start_s, start_s, "")) == ["StopQuarantined"]
+
+    def test_reports_that_overtook_the_start_are_repeated_not_lost(self, site: Site) -> None:
+        session_id, start_s, end_s = self.cancelled(site)
+        stop = (session_id, 10_000, end_s, end_s, "Local")
+        assert site.code(site.station, Charging.meter, session_id, 1, 5_000, start_s, True) == "NOT_STARTED"
+        assert site.code(site.station, Charging.stop, *stop) == "NOT_STARTED"
+        site.ok(site.station, Charging.start, session_id, "tx", 0, start_s)
+        assert events_of(site.ok(site.station, Charging.stop, *stop)) == ["SessionCompleted"]
+
+    def test_one_that_is_never_stopped_is_settled_at_the_deadline(self, site: Site) -> None:
+        session_id, start_s, _ = self.cancelled(site)
+        site.ok(site.station, Charging.start, session_id, "tx", 0, start_s)
+        site.chain.advance(SESSION_MS)
+        site.ok(account("anybody"), Charging.settle_expired, session_id)
+        assert site.cdr(session_id).debt == MOTES_PER_DATR
+
+
 class TestCredit:
     def test_a_stop_is_requested_before_the_money_runs_out(self, site: Site) -> None:
         """5 kWh and half an hour cost 3 + 1 a reading: after 4 readings 17 of 20 are spent, and the next one may add 4."""
@@ -249,7 +338,6 @@ class TestCredit:
         assert seen == [["SessionUpdated"]] * 3 + [["SessionUpdated", "StopRequested"]]
 
     def test_an_overshoot_is_a_debt_that_blocks_new_starts_until_paid(self, site: Site) -> None:
-        waiting = site.authorize()
         session_id = site.started(meter_wh=0)
         site.stop(session_id, 40_000)  # 1 + 24 + 2 = 27 of 20
         overshoot = 7 * MOTES_PER_DATR
@@ -257,13 +345,41 @@ class TestCredit:
         assert site.session(session_id).owed == overshoot
         assert site.chain.query(Charging.debt, site.driver.address) == overshoot
         assert site.code(site.driver, Charging.authorize, site.station.address, site.tariff_id) == "DRIVER_IN_DEBT"
-        assert site.code(site.station, Charging.start, waiting, "tx-2", 0, NOON) == "DRIVER_IN_DEBT"
         site.ok(site.driver, Charging.pay_debt, session_id)
         assert site.money(OPERATOR) == (HELD + overshoot, 0)
         assert site.chain.query(Charging.debt, site.driver.address) == 0
         assert site.code(site.driver, Charging.pay_debt, session_id) == "NO_DEBT"
         assert site.cdr(session_id).debt == overshoot, "a CDR never changes"
+        site.authorize()
+
+    def test_a_session_whose_money_is_held_starts_whatever_is_owed_for_another(self, site: Site) -> None:
+        """Its station may be offline and know of no debt; and it is paid out of the hold."""
+        waiting = site.authorize()
+        site.stop(site.started(meter_wh=0), 40_000)
         site.ok(site.station, Charging.start, waiting, "tx-2", 0, NOON)
+        site.stop(waiting, 10_000)
+        assert site.cdr(waiting).debt == 0
+
+    def test_no_debt_is_so_big_that_another_session_cannot_be_settled(self, site: Site) -> None:
+        """A driver with a station of his own can owe more than 64 bits hold; the honest operator still gets the hold."""
+        honest = site.started(meter_wh=0)
+        dear = PriceComponent(Dimension.ENERGY, 10**9, 10**6, 1)
+        terms = TariffTerms.of(Tariff("dear", "", (TariffElement((dear,)),), preauthorize_motes=1))
+        own = site.chain.account("own station")
+        site.ok(own, Charging.publish_tariff, terms)
+        site.ok(own, Charging.register_station, "own", site.driver.address, terms.tariff_id())
+        args = (own.address, terms.tariff_id())
+        owned = [site.ok(site.driver, Charging.authorize, *args).results[0] for _ in range(12)]
+        for each in owned:
+            site.ok(own, Charging.start, each, "tx", 0, NOON)
+            site.ok(own, Charging.stop, each, ENERGY_WH_MAX, NOON, NOON, "")
+        assert site.chain.query(Charging.debt, site.driver.address) == 2**64 - 1
+        site.stop(honest, 40_000)
+        assert site.money(OPERATOR) == (HELD, 0)
+        friend = site.chain.account("friend", 7 * MOTES_PER_DATR)
+        site.ok(friend, Charging.pay_debt, honest)
+        assert site.money(OPERATOR) == (HELD + 7 * MOTES_PER_DATR, 0)
+        assert site.code(site.driver, Charging.authorize, *args) == "DRIVER_IN_DEBT"
 
     def test_anybody_may_pay_and_debts_of_several_sessions_add_up(self, site: Site) -> None:
         first, second = site.started(meter_wh=0), site.started(meter_wh=0)
@@ -413,3 +529,87 @@ class TestDeadline:
         cdr = site.cdr(session_id)
         assert (cdr.paid, cdr.released, cdr.debt) == (0, HELD, 9 * MOTES_PER_DATR)
         assert site.session(unstarted).status is SessionStatus.INVALID
+
+
+class TestGas:
+    """Gas bounds time, so no method may take much longer for its gas than a plain transfer, at its largest arguments."""
+
+    MOST_TIMES_A_TRANSFER = 4
+    TRIES = 5
+
+    def ns_per_gas(self, chain: Chain, transactions: list[Transaction]) -> float:
+        """Return the fastest of a few executions of the same block: other work on the machine only ever adds."""
+        seconds = []
+        for _ in range(7):
+            began = time.perf_counter()
+            execution = chain.executor.execute(chain.state, chain.context, transactions)
+            seconds.append(time.perf_counter() - began)
+        return min(seconds) * 1e9 / execution.gas_used
+
+    def scene(self) -> tuple[Chain, dict[str, list[Transaction]]]:
+        """Return a chain and blocks of the heaviest calls; they are executed again and again, and never kept."""
+        chain = Chain({NAME: Charging})
+        station, driver = chain.account("station"), chain.account("driver", 10**12)
+        now_s = START_MS // 1_000
+        chain.free(OPERATOR, Charging.publish_tariff, HEAVY)
+        chain.free(station, Charging.register_station, "s" * 48, OPERATOR.address, HEAVY.tariff_id())
+
+        def transaction(sender: Account, *calls: Call) -> Transaction:
+            return chain.transaction(sender, *calls, gas_limit=100_000_000)
+
+        authorize = [chain.call(Charging.authorize, station.address, HEAVY.tariff_id())] * 16
+        ids = [chain.block(transaction(driver, *authorize)).receipts[0].results for _ in range(2)]
+        start, waiting = ([chain.call(Charging.start, each, "t" * 64, 0, now_s) for each in some] for some in ids)
+        chain.block(transaction(station, *start))
+
+        def stop(session_id: Any, reason: str) -> Call:
+            return chain.call(Charging.stop, session_id, ENERGY_WH_MAX, now_s + 30, now_s + 20, reason * 40)
+
+        done = [chain.block(transaction(station, stop(each, "r"))) and each for each in ids[0][:4]]
+        running = ids[0][4:]
+        new = [replace(HEAVY, label=f"{number:036}") for number in range(8)]
+        deep = Call("asset", "transfer", (((((),) * 60,) * 30), 1))
+        calls = {
+            "publish": (OPERATOR, [chain.call(Charging.publish_tariff, each) for each in new]),
+            "publish again": (OPERATOR, [chain.call(Charging.publish_tariff, HEAVY)] * 8),
+            "authorize": (driver, authorize),
+            "cancel": (driver, [chain.call(Charging.cancel, each) for each in ids[1]]),
+            "start": (station, waiting),
+            "start again": (station, start),
+            "meter": (station, [chain.call(Charging.meter, ids[0][4], n, n, now_s, True) for n in range(1, 17)]),
+            "stop": (station, [stop(each, "r") for each in running]),
+            "stop again": (station, [stop(each, "r") for each in done]),
+            "stop otherwise": (station, [stop(each, "x") for each in done]),
+            "arguments that are wrong": (driver, [deep]),
+        }
+        blocks = {name: [transaction(sender, *some)] for name, (sender, some) in calls.items()}
+        blocks["transfer"] = [transaction(driver, chain.call(Asset.transfer, OPERATOR.address, Motes(1))) for _ in range(30)]
+        return chain, blocks
+
+    def test_gas_bounds_time_for_every_heavy_method(self) -> None:
+        """A ratio, since machines differ; the best of several tries, since machines are busy."""
+        chain, blocks = self.scene()
+        lowest = dict.fromkeys(blocks, float("inf"))
+        for _ in range(self.TRIES):
+            plain = self.ns_per_gas(chain, blocks["transfer"])
+            for name, transactions in blocks.items():
+                lowest[name] = min(lowest[name], self.ns_per_gas(chain, transactions) / plain)
+            if max(lowest.values()) <= self.MOST_TIMES_A_TRANSFER:
+                break
+        assert {name: ratio for name, ratio in lowest.items() if ratio > self.MOST_TIMES_A_TRANSFER} == {}
+
+    def test_reports_cost_the_same_whatever_the_tariff(self, site: Site) -> None:
+        """So a station's gas limit that is enough for one tariff is enough for all."""
+        heavy = replace(HEAVY, preauthorize=TERMS.preauthorize)
+        used = []
+        for terms in (TERMS, heavy):
+            site.ok(OPERATOR, Charging.publish_tariff, terms)
+            site.ok(OPERATOR, Charging.set_tariff, site.station.address, terms.tariff_id())
+            site.tariff_id = terms.tariff_id()
+            session_id = site.authorize()
+            receipt = site.ok(site.station, Charging.start, session_id, "tx-1", 0, NOON)
+            used.append((receipt.gas_used, site.stop(session_id, 10_000).gas_used))
+        (start, stop), (heavy_start, heavy_stop) = used
+        assert heavy_start - start < 1_000
+        assert heavy_stop - stop < 10_000
+        assert max(heavy_start, heavy_stop) < 200_000

@@ -40,6 +40,12 @@ def alice(chain: Chain) -> Account:
     return chain.account("alice", 1_000_000_000)
 
 
+def fund_toy(chain: Chain, payer: Account, motes: int) -> None:
+    """Give the toy contract money as contracts get it: they take it themselves."""
+    [hold_id] = chain.free(payer, Toy.hold, payer.address, Motes(motes)).results
+    chain.free(payer, Toy.capture, hold_id, Motes(motes), TOY)
+
+
 def code_of(receipt: Receipt) -> str:
     """Return a failed receipt's contract and code, having checked that nothing else is in it."""
     assert receipt.status is Status.FAILED
@@ -157,6 +163,20 @@ def test_receipts_are_charged_by_byte(chain: Chain, alice: Account) -> None:
     assert two.gas_used - one.gas_used == gas.EVENT + gas.RECEIPT_BYTE * len(encode(("", 1)))
 
 
+def test_arguments_are_charged_by_value(chain: Chain, alice: Account) -> None:
+    """Checking nested arguments costs by the value, also when they turn out to be wrong."""
+
+    def used(parts: int, *, good: bool = True) -> int:
+        outer = ((("red", None),) * parts, (True, b""), alice.address, 1 if good else -1)
+        transaction = chain.transaction(alice, Call("toy", "keep", (outer,)))
+        receipt = chain.block(transaction).receipts[0]
+        assert (receipt.status is Status.SUCCEEDED) == good
+        return receipt.gas_used - gas.TRANSACTION_BYTE * len(transaction.raw)
+
+    assert used(9, good=False) - used(1, good=False) == 8 * 3 * gas.ARGUMENT
+    assert used(9) - used(1) > 8 * 3 * gas.ARGUMENT
+
+
 def test_computation_is_charged_where_a_contract_says_so(chain: Chain, alice: Account) -> None:
     light, heavy = chain.send(alice, Toy.work, 10_000), chain.send(alice, Toy.work, 210_000)
     assert heavy.gas_used - light.gas_used - gas.TRANSACTION_BYTE * 2 == 200_000
@@ -202,7 +222,7 @@ def test_deletion_reaches_the_state(chain: Chain, alice: Account) -> None:
 
 def test_calls_between_contracts(chain: Chain, alice: Account) -> None:
     """The called contract sees the caller as its sender, and a failure after the call takes its money back."""
-    chain.send(alice, Asset.transfer, TOY, Motes(100))
+    fund_toy(chain, alice, 100)
     receipt = chain.send(alice, Toy.pay, BOB, Motes(30))
     assert receipt.results == ((70, 0, 0),)
     assert [event.contract for event in receipt.events] == ["asset"]
@@ -460,7 +480,7 @@ def busy_block() -> Any:
     """Execute one block that succeeds and fails in many ways."""
     chain = Chain({"toy": Toy}, genesis={"toy": (41,)}, gas_price_motes=1)
     alice = chain.account("alice", 10**12)
-    chain.free(alice, Asset.transfer, TOY, Motes(100))
+    fund_toy(chain, alice, 100)
     how = ["divide", "lookup", "result", "event", "stranger", "store", "input", "argument"]
     calls = [
         chain.call(Toy.note, "a", 1),

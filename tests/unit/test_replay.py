@@ -12,7 +12,15 @@ import pytest_asyncio
 
 from datacar import AsyncClient, Wallet
 from datacar.batch import BatchSender
-from datacar.errors import OutcomeUnknownError, RejectedError, TransactionExpiredError, TransactionFailedError
+from datacar.errors import (
+    ConnectionLostError,
+    DatacarError,
+    OutcomeUnknownError,
+    RejectedError,
+    TransactionExpiredError,
+    TransactionFailedError,
+    UnavailableError,
+)
 from datacar.replay import Replay, ReplayResult, charging_call
 from datacar.sessions_file import BadRowError, BadSessionsFileError, RealSession, Rejected, parse_row, read_sessions
 from ledger.errors import BadEncodingError
@@ -237,6 +245,25 @@ class TestReplay:
                 await network.replay(tariff, [])
 
 
+class ScriptedClient(AsyncClient):
+    """Answers `tx_sendBatch` as scripted, and every wait with `wait_timeout`."""
+
+    def __init__(self, script: list[Any]) -> None:
+        super().__init__()
+        self.script = script
+
+    async def call(self, method: str, /, **params: Any) -> Any:
+        assert method == "tx_sendBatch"
+        assert params["raws"]
+        answer = self.script.pop(0)
+        if isinstance(answer, DatacarError):
+            raise answer
+        return answer
+
+    async def wait(self, tx_id: str, *, valid_until_ms: int | None = None, timeout_s: float | None = None) -> Any:
+        raise UnavailableError("wait_timeout", "not yet")
+
+
 class TestBatchSender:
     def signed(self, network: Network, call: Call, seed: bytes = FAUCET_SEED, **options: Any) -> Any:
         return network.node.sign(seed, (call,), **options)
@@ -280,6 +307,24 @@ class TestBatchSender:
             with pytest.raises(OutcomeUnknownError) as caught:
                 await sender.send(transaction)
         assert caught.value.raw == transaction.raw
+
+    async def test_the_answer_about_another_transaction_is_no_outcome(self, network: Network) -> None:
+        mine, other = (self.signed(network, self.transfer()) for _ in range(2))
+        receipt = {"status": "succeeded", "gas_used": 1, "results": [], "events": [], "error": None}
+        answer = {"id": "0x" + other.id.hex(), "status": "succeeded", "height": 1, "index": 0, "receipt": receipt}
+        async with ScriptedClient([[answer]]) as client, BatchSender(client) as sender:
+            with pytest.raises(OutcomeUnknownError) as caught:
+                await sender.send(mine)
+        assert caught.value.raw == mine.raw
+
+    async def test_once_it_may_have_arrived_a_refusal_is_no_outcome(self, network: Network) -> None:
+        mine = self.signed(network, self.transfer())
+        tx_id = "0x" + mine.id.hex()
+        refused = {"id": tx_id, "error": {"code": -32003, "message": "moved already?", "data": {"reason": "insufficient_funds"}}}
+        receipt = {"status": "succeeded", "gas_used": 1, "results": [], "events": [], "error": None}
+        ended = {"id": tx_id, "status": "succeeded", "height": 1, "index": 0, "receipt": receipt}
+        async with ScriptedClient([ConnectionLostError("lost"), [refused], [ended]]) as client, BatchSender(client) as sender:
+            assert (await sender.send(mine)).succeeded
 
     async def test_arguments_are_checked_before_anything_is_signed(self) -> None:
         with pytest.raises((BadEncodingError, RejectedError)):

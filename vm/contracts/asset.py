@@ -8,8 +8,9 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Annotated, Final
 
-from ledger.policy import format_address
+from ledger.policy import CONTRACT_ACCOUNT, KEY_ACCOUNT, format_address
 from ledger.types import MOTES_PER_DATR
+from vm.context import NOBODY
 from vm.contract import U32, U64, Address, Bounds, Bytes32, Context, Contract, Map, Motes, genesis, read, require, write
 from vm.errors import ContractError
 from vm.storage import storage_key
@@ -28,6 +29,7 @@ class AssetError(StrEnum):
 
     BAD_AMOUNT = "the amount cannot be used here"
     BAD_DEADLINE = "the deadline must lie ahead"
+    BAD_RECIPIENT = "nobody could spend what this account receives"
     BAD_SUPPLY = "the allocations must add up to the supply"
     BAD_UNLOCK = "an unlock needs a schedule that can end or an authority, and not both"
     INSUFFICIENT_FUNDS = "the account has too little free money"
@@ -189,13 +191,14 @@ class Asset(Contract, errors=AssetError, events=(Transferred, Held, Captured, Re
 
     @write
     def transfer(self, ctx: Context, to: Address, amount: Motes) -> None:
-        """Send free money of the caller. Errors: BAD_AMOUNT, INSUFFICIENT_FUNDS. Emits Transferred.
+        """Send free money of the caller. Errors: BAD_AMOUNT, BAD_RECIPIENT, INSUFFICIENT_FUNDS. Emits Transferred.
 
         Args:
-            to: who receives it
+            to: who receives it: an account with keys (only a contract may pay another contract's account)
             amount: motes, at least 1
         """
         require(amount > 0, AssetError.BAD_AMOUNT, amount=amount)
+        _require_recipient(ctx, to)
         self._take(ctx.sender, amount)
         self._give(to, amount)
         ctx.emit(Transferred(ctx.sender, to, amount))
@@ -214,19 +217,21 @@ class Asset(Contract, errors=AssetError, events=(Transferred, Held, Captured, Re
     def hold_for(self, ctx: Context, holder: Address, amount: Motes, purpose: Purpose, deadline_ms: U64) -> Bytes32:
         """Hold money of the caller in favour of `holder`. Returns the hold's id.
 
-        Errors: NOT_PERMITTED (the caller is the holder), BAD_AMOUNT, BAD_DEADLINE, INSUFFICIENT_FUNDS. Emits Held.
+        Errors: NOT_PERMITTED (the caller is the holder), BAD_RECIPIENT, BAD_AMOUNT, BAD_DEADLINE, INSUFFICIENT_FUNDS. Emits Held.
         """
         require(holder != ctx.sender, AssetError.NOT_PERMITTED)
+        _require_recipient(ctx, holder)
         return self._hold(ctx, Hold(ctx.sender, holder, purpose, amount, deadline_ms))
 
     @write
     def capture(self, ctx: Context, hold_id: Bytes32, amount: Motes, to: Address) -> None:
         """Pay held money out; only its holder may. Until the owner takes it back this also works after the deadline.
 
-        Errors: UNKNOWN_HOLD, NOT_PERMITTED, BAD_AMOUNT. Emits Captured.
+        Errors: UNKNOWN_HOLD, NOT_PERMITTED, BAD_AMOUNT, BAD_RECIPIENT. Emits Captured.
         """
         hold = self._held_by(ctx.sender, hold_id)
         require(0 < amount <= hold.amount, AssetError.BAD_AMOUNT, amount=amount, held=hold.amount)
+        _require_recipient(ctx, to)
         left = Motes(hold.amount - amount)
         if left:
             self.holds[hold_id] = replace(hold, amount=left)
@@ -331,6 +336,17 @@ class Asset(Contract, errors=AssetError, events=(Transferred, Held, Captured, Re
         self.locks[number] = Lock(item.address, item.category, item.amount, schedule, item.authority)
         balance = self.accounts.get((DATR, item.address), _NOTHING)
         self.accounts[DATR, item.address] = replace(balance, locked=Motes(balance.locked + item.amount))
+
+
+def has_keys(address: Address) -> bool:
+    """Return whether signatures can spend what this account receives: not a contract's account, and not the zero-filled one."""
+    return address[0] == KEY_ACCOUNT and address != NOBODY
+
+
+def _require_recipient(ctx: Context, to: Address) -> None:
+    """Refuse a slip of the hand that would lose money for ever; a contract knows which contracts it may pay."""
+    between_contracts = ctx.sender[0] == to[0] == CONTRACT_ACCOUNT
+    require(has_keys(to) or between_contracts, AssetError.BAD_RECIPIENT, account=format_address(to))
 
 
 def balance_key(address: Address) -> bytes:

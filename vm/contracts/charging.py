@@ -4,16 +4,20 @@
 
 A station may report late, for it may have been offline: its event times price the session, and since it repeats what is refused,
 every report that makes sense is accepted, twice as well as once. Bad values in it are flagged and the last good ones billed.
+So a driver who cancels gets his hold back at once, but owes for a session that had begun by then, whenever its start arrives; and
+a debt refuses new authorizations, never the start of a session whose money is held already.
 In every ended session paid + released = held; a session is settled once.
 """
 
 from dataclasses import replace
 from typing import Final
 
+from ledger.codec import INT_MAX
 from ledger.errors import BadEncodingError
+from ledger.policy import format_address
 from ledger.types import Motes
 from vm.contract import U32, Address, Bytes32, Context, Contract, Map, read, require, write
-from vm.contracts.asset import Asset, AssetError
+from vm.contracts.asset import Asset, AssetError, has_keys
 from vm.contracts.charging_events import (
     EVENTS,
     DebtPaid,
@@ -30,8 +34,10 @@ from vm.contracts.charging_events import (
     TariffSet,
 )
 from vm.contracts.charging_types import (
+    DEBT_BYTES,
     Cdr,
     ChargingError,
+    Debt,
     EventTime,
     Flag,
     MeterWh,
@@ -64,18 +70,21 @@ SESSION_MS: Final = 30 * DAY_MS
 RECLAIM_MS: Final = SESSION_MS + 7 * DAY_MS
 """When the driver could take the hold back by himself: later, so that everybody has a week to have an open session settled."""
 CLOCK_TOLERANCE_MS: Final = 600_000
-"""How far a station's clock may run ahead of the chain."""
+"""How far a station's clock and the chain's may be apart."""
 PRICING_GAS: Final = 60_000
+COMPONENT_GAS: Final = 6_000
+"""For each price component of a tariff as it was published: reading it, checking it and hashing it."""
 
 
 class Charging(Contract, errors=ChargingError, events=EVENTS):
     """Pays for charging electric cars, by the operator's tariff and the station's meter."""
 
     tariffs: Map[Bytes32, TariffTerms]
+    prices: Map[Bytes32, TariffTerms]  # the tariffs flattened: pricing costs the same whatever was published
     stations: Map[Address, Station]
     sessions: Map[Bytes32, Session]
     cdrs: Map[Bytes32, Cdr]
-    debts: Map[Address, Motes]
+    debts: Map[Address, Debt]
 
     # ---- operators
 
@@ -85,29 +94,33 @@ class Charging(Contract, errors=ChargingError, events=EVENTS):
 
         Errors: BAD_TARIFF. Emits TariffPublished.
         """
+        ctx.charge(COMPONENT_GAS * tariff.component_count)
+        tariff_id = tariff.tariff_id()
+        if tariff_id in self.prices:
+            return tariff_id
         require(bool(tariff.preauthorize), ChargingError.BAD_TARIFF, problem="it must state what is preauthorized")
         try:
             tariff.to_price_with()
         except BadEncodingError as error:
             raise ContractError(ChargingError.BAD_TARIFF, problem=error.message) from error
-        tariff_id = tariff.tariff_id()
-        if tariff_id not in self.tariffs:
-            self.tariffs[tariff_id] = tariff
-            ctx.emit(TariffPublished(tariff_id, tariff.label))
+        self.tariffs[tariff_id] = tariff
+        self.prices[tariff_id] = tariff.flattened()
+        ctx.emit(TariffPublished(tariff_id, tariff.label))
         return tariff_id
 
     @write
     def register_station(self, ctx: Context, station_id: StationId, operator: Address, tariff_id: Bytes32) -> None:
-        """Make the caller a station, whose account signs its reports. Errors: STATION_EXISTS, UNKNOWN_TARIFF.
+        """Make the caller a station, whose account signs its reports.
 
-        Emits StationRegistered.
+        Errors: STATION_EXISTS, BAD_RECIPIENT, UNKNOWN_TARIFF. Emits StationRegistered.
 
         Args:
             station_id: the operator's own id of it
-            operator: receives its money and sets its tariff
+            operator: receives its money and sets its tariff: an account with keys
         """
         require(ctx.sender not in self.stations, ChargingError.STATION_EXISTS)
-        require(tariff_id in self.tariffs, ChargingError.UNKNOWN_TARIFF)
+        require(has_keys(operator), ChargingError.BAD_RECIPIENT, account=format_address(operator))
+        require(tariff_id in self.prices, ChargingError.UNKNOWN_TARIFF)
         self.stations[ctx.sender] = Station(station_id, operator, tariff_id)
         ctx.emit(StationRegistered(ctx.sender, station_id, operator, tariff_id))
 
@@ -119,7 +132,7 @@ class Charging(Contract, errors=ChargingError, events=EVENTS):
         """
         found = self.stations.require(station, ChargingError.UNKNOWN_STATION)
         require(found.operator == ctx.sender, ChargingError.NOT_PERMITTED)
-        require(tariff_id in self.tariffs, ChargingError.UNKNOWN_TARIFF)
+        require(tariff_id in self.prices, ChargingError.UNKNOWN_TARIFF)
         self.stations[station] = replace(found, tariff_id=tariff_id)
         ctx.emit(TariffSet(station, tariff_id))
 
@@ -136,8 +149,9 @@ class Charging(Contract, errors=ChargingError, events=EVENTS):
         """
         offered = self.stations.require(station, ChargingError.UNKNOWN_STATION).tariff_id
         require(offered == tariff_id, ChargingError.TARIFF_CHANGED, offered=offered.hex())
-        self._require_no_debt(ctx.sender)
-        amount = self.tariffs[tariff_id].preauthorize or Motes(0)
+        owed = self.debt(ctx.sender)
+        require(owed == 0, ChargingError.DRIVER_IN_DEBT, owed=owed)
+        amount = self.prices[tariff_id].preauthorize or Motes(0)
         deadline_ms = ctx.now_ms + SESSION_MS
         session_id = ctx.call(Asset.hold, ctx.sender, amount, PURPOSE, ctx.now_ms + RECLAIM_MS)
         self.sessions[session_id] = Session(
@@ -151,6 +165,7 @@ class Charging(Contract, errors=ChargingError, events=EVENTS):
             progress=None,
             flags=(),
             owed=Motes(0),
+            cancelled_ms=None,
             disputed=False,
         )
         ctx.emit(SessionAuthorized(session_id, ctx.sender, station, tariff_id, amount, deadline_ms))
@@ -160,13 +175,18 @@ class Charging(Contract, errors=ChargingError, events=EVENTS):
     def cancel(self, ctx: Context, session_id: Bytes32) -> None:
         """Release an authorization that was not started; its driver or its station may.
 
+        The station's word is final. After the driver's, a start that happened before it may still arrive, until the session's
+        deadline: the whole cost is then a debt.
         Errors: UNKNOWN_SESSION, NOT_PERMITTED, ALREADY_STARTED. Emits SessionInvalidated.
         """
         session = self.sessions.require(session_id, ChargingError.UNKNOWN_SESSION)
         require(ctx.sender in (session.driver, session.station), ChargingError.NOT_PERMITTED)
         require(session.start is None, ChargingError.ALREADY_STARTED)
         if session.status is SessionStatus.PENDING:
-            self._invalidate(ctx, session_id, session)
+            cancelled_ms = None if ctx.sender == session.station else ctx.now_ms
+            self._invalidate(ctx, session_id, replace(session, cancelled_ms=cancelled_ms))
+        elif ctx.sender == session.station and session.cancelled_ms is not None:
+            self.sessions[session_id] = replace(session, cancelled_ms=None)
 
     @write
     def pay_debt(self, ctx: Context, session_id: Bytes32) -> None:
@@ -191,16 +211,15 @@ class Charging(Contract, errors=ChargingError, events=EVENTS):
     ) -> None:
         """Begin a session; from here on its tariff is frozen. The same report again changes nothing.
 
-        Errors: UNKNOWN_SESSION, NOT_PERMITTED, SESSION_ENDED, ALREADY_STARTED, DRIVER_IN_DEBT, EVENT_IN_FUTURE.
-        Emits SessionStarted.
+        Errors: UNKNOWN_SESSION, NOT_PERMITTED, SESSION_ENDED (also: began after the driver cancelled), ALREADY_STARTED,
+        EVENT_IN_FUTURE. Emits SessionStarted.
         """
         session = self._of_station(ctx, session_id)
         start = Start(transaction_id, meter_start_wh, at_s)
         if session.start is not None:
             require(session.start == start, ChargingError.ALREADY_STARTED, transaction_id=session.start.transaction_id)
             return
-        require(session.status is SessionStatus.PENDING, ChargingError.SESSION_ENDED)
-        self._require_no_debt(session.driver)
+        require(session.status is SessionStatus.PENDING or _began_in_time(ctx, session, at_s), ChargingError.SESSION_ENDED)
         _require_past(ctx, at_s)
         progress = self._priced(ctx, session, start, Progress(0, at_s, meter_start_wh, at_s, Motes(0)))
         self.sessions[session_id] = replace(session, status=SessionStatus.ACTIVE, start=start, progress=progress)
@@ -219,7 +238,7 @@ class Charging(Contract, errors=ChargingError, events=EVENTS):
             charging: whether the car was drawing energy until then
         """
         session = self._of_station(ctx, session_id)
-        start, last = _started(session)
+        start, last = _started(ctx, session, at_s)
         if session.status is not SessionStatus.ACTIVE or sequence <= last.sequence:
             return
         _require_past(ctx, at_s)
@@ -228,8 +247,9 @@ class Charging(Contract, errors=ChargingError, events=EVENTS):
         now = self._priced(ctx, session, start, Progress(sequence, time_s, meter, charging_end_s, last.cost))
         self.sessions[session_id] = replace(session, progress=now, flags=add_flags(session.flags, flags))
         ctx.emit(SessionUpdated(session_id, sequence, meter - start.meter_wh, time_s, now.cost))
-        if 2 * now.cost - last.cost >= session.held:  # the next interval may cost what this one did
-            ctx.emit(StopRequested(session_id, OUT_OF_CREDIT, now.cost, session.held))
+        held = session.held if session.cancelled_ms is None else Motes(0)
+        if 2 * now.cost - last.cost >= held:  # the next interval may cost what this one did
+            ctx.emit(StopRequested(session_id, OUT_OF_CREDIT, now.cost, held))
 
     @write
     def stop(
@@ -244,7 +264,8 @@ class Charging(Contract, errors=ChargingError, events=EVENTS):
         """End a session: price it, keep its CDR, pay the operator out of the hold and release the rest.
 
         The first report of the end counts: the same one again changes nothing, a different one only marks the session as
-        disputed. One for a session that is not the station's own, or never was, is noted in an event, without effect.
+        disputed. One for a session that is not the station's own, or never was, is noted in an event, without effect. One that
+        overtook its start is refused, so that the station repeats it.
         Errors: UNKNOWN_STATION, NOT_STARTED, EVENT_IN_FUTURE.
         Emits SessionCompleted, StopDisputed or StopQuarantined.
 
@@ -254,20 +275,20 @@ class Charging(Contract, errors=ChargingError, events=EVENTS):
         """
         stop = Stop(meter_stop_wh, at_s, charging_end_s, reason)
         session = self.sessions.get(session_id)
-        if session is None or session.station != ctx.sender or session.status is SessionStatus.INVALID:
+        if session is None or session.station != ctx.sender or _is_over(ctx, session, at_s):
             require(ctx.sender in self.stations, ChargingError.UNKNOWN_STATION)
             ctx.emit(StopQuarantined(ctx.sender, session_id, stop))
         elif session.status is SessionStatus.COMPLETED:
             self._repeat_stop(ctx, session_id, session, stop)
         else:
-            start, last = _started(session)
+            start, last = _started(ctx, session, at_s)
             _require_past(ctx, at_s)
             meter, time_s, flags = advance(start, last, meter_stop_wh, at_s)
             charging_end = min(max(charging_end_s, start.at_s), time_s)
             if charging_end != charging_end_s:
                 flags = (*flags, Flag.CLOCK)
             end = replace(last, at_s=time_s, meter_wh=meter, charging_end_s=charging_end)
-            self._settle(ctx, session_id, replace(session, flags=add_flags(session.flags, flags)), end, stop)
+            self._settle(ctx, session_id, replace(session, flags=add_flags(session.flags, flags)), start, end, stop)
 
     @write
     def settle_expired(self, ctx: Context, session_id: Bytes32) -> None:
@@ -279,10 +300,10 @@ class Charging(Contract, errors=ChargingError, events=EVENTS):
         require(session.status in (SessionStatus.PENDING, SessionStatus.ACTIVE), ChargingError.SESSION_ENDED)
         overdue = ctx.now_ms > session.deadline_ms
         require(overdue, ChargingError.NOT_YET, now_ms=ctx.now_ms, deadline_ms=session.deadline_ms)
-        if session.progress is None:
+        if session.start is None or session.progress is None:
             self._invalidate(ctx, session_id, session)
         else:
-            self._settle(ctx, session_id, session, session.progress, None)
+            self._settle(ctx, session_id, session, session.start, session.progress, None)
 
     # ---- reads
 
@@ -302,14 +323,16 @@ class Charging(Contract, errors=ChargingError, events=EVENTS):
         return self.stations.require(address, ChargingError.UNKNOWN_STATION)
 
     @read
-    def tariff(self, tariff_id: Bytes32) -> TariffTerms:
+    def tariff(self, ctx: Context, tariff_id: Bytes32) -> TariffTerms:
         """Return a published tariff. Errors: UNKNOWN_TARIFF."""
-        return self.tariffs.require(tariff_id, ChargingError.UNKNOWN_TARIFF)
+        found = self.tariffs.require(tariff_id, ChargingError.UNKNOWN_TARIFF)
+        ctx.charge(COMPONENT_GAS * found.component_count)
+        return found
 
     @read
     def debt(self, driver: Address) -> Motes:
-        """Return what a driver owes for all of his sessions; while he owes he cannot begin another."""
-        return self.debts.get(driver, Motes(0))
+        """Return what a driver owes for all of his sessions, at most 2^64 - 1; while he owes he cannot authorize another."""
+        return Motes(min(self._debt(driver), INT_MAX))
 
     # ---- inside
 
@@ -318,21 +341,21 @@ class Charging(Contract, errors=ChargingError, events=EVENTS):
         require(session.station == ctx.sender, ChargingError.NOT_PERMITTED)
         return session
 
-    def _require_no_debt(self, driver: Address) -> None:
-        owed = self.debts.get(driver, Motes(0))
-        require(owed == 0, ChargingError.DRIVER_IN_DEBT, owed=owed)
+    def _debt(self, driver: Address) -> int:
+        return int.from_bytes(self.debts.get(driver, b""), "big")
 
     def _change_debt(self, driver: Address, change: int) -> None:
-        total = self.debts.get(driver, Motes(0)) + change
+        """Add to a driver's debt. No number of sessions overflows it: a debt never makes a settlement fail."""
+        total = self._debt(driver) + change
         if total:
-            self.debts[driver] = Motes(total)
+            self.debts[driver] = total.to_bytes(DEBT_BYTES, "big")
         else:
             del self.debts[driver]
 
     def _priced(self, ctx: Context, session: Session, start: Start, progress: Progress) -> Progress:
         """Return `progress` with what the session costs until then."""
         ctx.charge(PRICING_GAS)
-        _, cost = price(self.tariffs[session.tariff_id].to_price_with(), start, progress)
+        _, cost = price(self.prices[session.tariff_id].to_price_with(), start, progress)
         return replace(progress, cost=Motes(cost.incl_vat_motes))
 
     def _repeat_stop(self, ctx: Context, session_id: bytes, session: Session, stop: Stop) -> None:
@@ -343,11 +366,10 @@ class Charging(Contract, errors=ChargingError, events=EVENTS):
             self.sessions[session_id] = replace(session, disputed=True)
         ctx.emit(StopDisputed(session_id, stop))
 
-    def _settle(self, ctx: Context, session_id: bytes, session: Session, end: Progress, stop: Stop | None) -> None:
+    def _settle(self, ctx: Context, session_id: bytes, session: Session, start: Start, end: Progress, stop: Stop | None) -> None:
         """Price the session up to `end`, move the money and keep the record. The one place where a session is billed."""
-        start, _ = _started(session)
         ctx.charge(PRICING_GAS)
-        period, cost = price(self.tariffs[session.tariff_id].to_price_with(), start, end)
+        period, cost = price(self.prices[session.tariff_id].to_price_with(), start, end)
         station = self.stations[session.station]
         total = Motes(cost.incl_vat_motes)
         paid = self._pay(ctx, session_id, total, station.operator)
@@ -404,12 +426,35 @@ class Charging(Contract, errors=ChargingError, events=EVENTS):
         return paid
 
 
-def _started(session: Session) -> tuple[Start, Progress]:
-    """Return how a session began and where it stands; fails the call for one that has not begun."""
+def _started(ctx: Context, session: Session, at_s: int) -> tuple[Start, Progress]:
+    """Return how a session began and where it stands; fails the report of this time for one that has not begun."""
     if session.start is None or session.progress is None:
-        ended = session.status is SessionStatus.INVALID
-        raise ContractError(ChargingError.SESSION_ENDED if ended else ChargingError.NOT_STARTED)
+        raise ContractError(ChargingError.SESSION_ENDED if _is_over(ctx, session, at_s) else ChargingError.NOT_STARTED)
     return session.start, session.progress
+
+
+def _may_still_start(ctx: Context, session: Session, at_s: int) -> bool:
+    """Return whether an event of this time may belong to a session that began before its driver cancelled it.
+
+    The deadline bounds how long a driver must reckon with that.
+    """
+    authorized_ms = session.deadline_ms - SESSION_MS
+    return (
+        session.status is SessionStatus.INVALID
+        and session.cancelled_ms is not None
+        and ctx.now_ms <= session.deadline_ms
+        and at_s * 1_000 >= authorized_ms - CLOCK_TOLERANCE_MS
+    )
+
+
+def _began_in_time(ctx: Context, session: Session, at_s: int) -> bool:
+    """Return whether a start of this time came before the driver's cancel, by the station's clock."""
+    return _may_still_start(ctx, session, at_s) and at_s * 1_000 <= (session.cancelled_ms or 0)
+
+
+def _is_over(ctx: Context, session: Session, at_s: int) -> bool:
+    """Return whether a stop of this time can have no effect on the session any more."""
+    return session.status is SessionStatus.INVALID and not _may_still_start(ctx, session, at_s)
 
 
 def _require_past(ctx: Context, at_s: int) -> None:

@@ -4,7 +4,7 @@ The words are OCPI's. Energy is in Wh, times are Unix seconds UTC as the station
 tariff are in 1/10,000 DATR (`_e4`), as in `vm.tariff`.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Annotated, Any, Final
 
@@ -26,12 +26,14 @@ from vm.tariff import (
 
 STATION_ID_CHARS_MAX: Final = 48
 TRANSACTION_ID_CHARS_MAX: Final = 64
+DEBT_BYTES: Final = 16
 METER_WH_MAX: Final = 10**15  # a lifetime counter
 EVENT_S_MAX: Final = 2**40
 
 StationId = Annotated[str, Bounds(1, STATION_ID_CHARS_MAX)]
 TransactionId = Annotated[str, Bounds(1, TRANSACTION_ID_CHARS_MAX)]
 StopReason = Annotated[str, Bounds(0, 40)]
+Debt = Annotated[bytes, Bounds(DEBT_BYTES, DEBT_BYTES)]  # motes, big-endian: sums of debts outgrow the codec's integers
 MeterWh = Annotated[int, Bounds(0, METER_WH_MAX)]
 ReportedWh = I64  # whatever a broken meter says; -1 is how stations say that they do not know
 EventTime = Annotated[int, Bounds(0, EVENT_S_MAX)]
@@ -41,6 +43,7 @@ class ChargingError(StrEnum):
     """Why a charging call is refused."""
 
     ALREADY_STARTED = "the session was started with other values"
+    BAD_RECIPIENT = "nobody could spend what this account receives"
     BAD_TARIFF = "the tariff cannot be used"
     DRIVER_IN_DEBT = "the driver owes for an earlier session"
     EVENT_IN_FUTURE = "the event's time lies after the chain's"
@@ -134,6 +137,19 @@ class TariffTerms:
         _, _, *terms = _TERMS.encode(self)
         return Tariff.from_value(("", "", *terms))
 
+    @property
+    def component_count(self) -> int:
+        """Return how many price components there are: what reading and hashing the terms takes grows with it."""
+        return sum(len(element.components) for element in self.elements)
+
+    def flattened(self) -> "TariffTerms":
+        """Return terms that price the same, with one component for each dimension at most: what sessions are priced with."""
+        active: dict[Dimension, ComponentTerms] = {}
+        for element in self.elements:
+            for component in element.components:
+                active.setdefault(component.dimension, component)
+        return replace(self, label="", currency="", elements=(ElementTerms(tuple(active.values())),))
+
     def tariff_id(self) -> bytes:
         """Return the hash that names these very terms: what a driver agrees to cannot change under its id."""
         return digest(Tag.CONTRACT_ID, ZERO_HASH, encode_trusted(("charging", "tariff", _TERMS.encode(self))))
@@ -205,6 +221,7 @@ class Session:
         held: what was put aside for it
         deadline_ms: from then on anybody may have it settled at its last reading
         owed: what the driver still owes for it
+        cancelled_ms: when the driver cancelled it and got the hold back; a start from before that still counts
         disputed: the station reported two different ends; the first one counts
     """
 
@@ -218,6 +235,7 @@ class Session:
     progress: Progress | None
     flags: tuple[Flag, ...]
     owed: Motes
+    cancelled_ms: U64 | None
     disputed: bool
 
 
