@@ -146,12 +146,13 @@ class AsyncClient:
             else:
                 self._current = index
                 return result
+        self._current = attempts.following
         raise attempts.error or UnreachableError("there is no endpoint to ask")
 
     # ---- one exchange
 
     async def _ask(self, index: int, call: flows.Call) -> Json:
-        """Ask one endpoint. A kept connection that the node closed meanwhile is replaced, once."""
+        """Ask one endpoint. A kept connection that the node closed meanwhile is replaced once, if asking twice is harmless."""
         self._last_id += 1
         request_id = self._last_id
         url = self._endpoints[index].url

@@ -21,6 +21,7 @@ from datacar.errors import (
     TransactionFailedError,
     UnavailableError,
     error_from_json,
+    may_have_arrived,
 )
 from datacar.receipt import Receipt
 from ledger.transaction import Transaction
@@ -33,22 +34,28 @@ GIVE_UP_S: Final = 60.0
 _WAIT_S: Final = 5.0
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False)
 class _Item:
     transaction: Transaction
     outcome: asyncio.Future[Receipt]
+    may_be_sent: bool = False
 
     @property
     def id(self) -> str:
         return "0x" + self.transaction.id.hex()
 
     def take(self, answer: Any) -> bool:
-        """Take a `tx_sendBatch` answer; return whether it was the last word. A refusal for now, as of a full pool, is not."""
+        """Take a `tx_sendBatch` answer; return whether it was the last word. A refusal for now, as of a full pool, is not.
+
+        Raises `BadAnswerError` for an answer about another transaction.
+        """
         if not isinstance(answer, dict):
             raise BadAnswerError("tx_sendBatch answered something that is no object")
         if (body := answer.get("error")) is not None:
-            error = error_from_json(body)
-            return not isinstance(error, LimitError | UnavailableError) and self._fail(error)
+            return self._refuse(error_from_json(body))
+        if answer.get("id") != self.id:
+            raise BadAnswerError("the answer is about another transaction", id=self.id)
+        self.may_be_sent = True
         match answer.get("status"):
             case "succeeded":
                 return self._succeed(Receipt.from_status(answer))
@@ -57,6 +64,15 @@ class _Item:
             case "expired":
                 return self._fail(TransactionExpiredError(self.id, self.transaction.body.valid_until_ms))
         return False
+
+    def _refuse(self, error: DatacarError) -> bool:
+        """Take a refusal. Once a node may have the transaction none is its end, but `expired`, which a committed block proves."""
+        if self.may_be_sent and error.reason == "expired":
+            return self._fail(TransactionExpiredError(self.id, self.transaction.body.valid_until_ms))
+        if self.may_be_sent or may_have_arrived(error):
+            self.may_be_sent = True
+            return False
+        return not isinstance(error, LimitError | UnavailableError) and self._fail(error)
 
     def give_up(self, cause: str) -> None:
         """End the wait without an outcome."""
@@ -135,7 +151,13 @@ class BatchSender:
 
     async def _ask(self, batch: Sequence[_Item]) -> Sequence[_Item]:
         """Send a batch, once more or for the first time, and return what is not final yet."""
-        answers = await self._client.call("tx_sendBatch", raws=["0x" + item.transaction.raw.hex() for item in batch])
+        try:
+            answers = await self._client.call("tx_sendBatch", raws=["0x" + item.transaction.raw.hex() for item in batch])
+        except DatacarError as error:
+            if may_have_arrived(error) and error.reason != "rate_limited":  # which a batch, waiting for nothing, gets unread
+                for item in batch:
+                    item.may_be_sent = True
+            raise
         if not isinstance(answers, list) or len(answers) != len(batch):
             raise BadAnswerError("tx_sendBatch must answer each transaction")
         return [item for item, answer in zip(batch, answers, strict=True) if not item.take(answer)]

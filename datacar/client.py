@@ -146,12 +146,13 @@ class Client:
             else:
                 self._current = index
                 return result
+        self._current = attempts.following
         raise attempts.error or UnreachableError("there is no endpoint to ask")
 
     # ---- one exchange
 
     def _ask(self, index: int, call: flows.Call) -> Json:
-        """Ask one endpoint. A kept connection that the node closed meanwhile is replaced, once."""
+        """Ask one endpoint. A kept connection that the node closed meanwhile is replaced once, if asking twice is harmless."""
         self._last_id += 1
         body = rpc.request_bytes(self._last_id, call.method, call.params)
         reused = self._connections[index] is not None

@@ -1,6 +1,6 @@
 """What can go wrong for a wallet, by what it means for the payment.
 
-UnreachableError         no node answered; nothing was sent
+UnreachableError         no node answered; nothing was sent (but after its subclass ConnectionLostError it may have been)
 InvalidInputError, RejectedError, LimitError ...   a node refused it (the tree of `ledger.errors`, with the node's reason)
 OutcomeUnknownError      it was sent and the final answer did not come; ask again with `client.wait`, or send the same bytes
 TransactionFailedError   it is final and had no effect but its fee; `error.receipt` says why
@@ -44,6 +44,7 @@ __all__ = [
     "UnavailableError",
     "UnreachableError",
     "error_from_json",
+    "may_have_arrived",
 ]
 
 
@@ -142,9 +143,27 @@ class CallWouldFailError(RejectedError):
         self.details = {"contract": contract, "code": code, "message": message}
 
 
+_PRE_ACCEPTANCE: Final = frozenset(
+    {"unreachable", "syncing", "no_quorum", "expired", "insufficient_funds", "not_permitted", "contract_error", "pool_full"}
+    | {"sender_quota"}
+)
+_REFUSED_UNREAD: Final = frozenset({-32700, -32600, -32601, -32602})
+
 _BY_CODE: Final[dict[int, type[DatacarError]]] = {
     cls.code: cls for cls in (InvalidInputError, NotFoundError, UnavailableError, RejectedError, LimitError)
 }
+
+
+def may_have_arrived(error: DatacarError) -> bool:
+    """Return whether a node may have taken a transaction although the answer to it was this error.
+
+    Only what is known to be said before acceptance says that it did not: whatever else went wrong, it may have been afterwards.
+    """
+    if isinstance(error, RequestRefusedError):
+        return error.rpc_code not in _REFUSED_UNREAD
+    if isinstance(error, ConnectionLostError | BadAnswerError):
+        return True
+    return not isinstance(error, InvalidInputError) and error.reason not in _PRE_ACCEPTANCE
 
 
 def error_from_json(body: object) -> DatacarError:

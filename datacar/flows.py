@@ -15,13 +15,12 @@ from datacar.amounts import parse_datr
 from datacar.errors import (
     BadAnswerError,
     CallWouldFailError,
-    ConnectionLostError,
     DatacarError,
     OutcomeUnknownError,
-    RequestRefusedError,
     TransactionExpiredError,
     TransactionFailedError,
     UnavailableError,
+    may_have_arrived,
 )
 from datacar.receipt import Receipt
 from datacar.rpc import Json
@@ -45,7 +44,6 @@ GAS_MARGIN: Final = (3, 2)
 """A call's gas limit is its simulated gas times this: the state may have grown by the time it runs."""
 ENVELOPE_BYTES: Final = 512
 """What a transaction of one key has around its calls, at most."""
-INTERNAL_ERROR: Final = -32603
 
 T = TypeVar("T")
 
@@ -134,16 +132,25 @@ def sign(wallet: Wallet, calls: Sequence[ContractCall], *, reference: str, gas_l
 def send(transaction: Transaction, timeout_s: float) -> Flow[Receipt]:
     """Send a signed transaction and return its receipt; raises how it failed, expired, was refused or is not known."""
     answer = yield from _until_final(transaction, time.monotonic() + timeout_s)
-    tx_id = "0x" + transaction.id.hex()
+    try:
+        receipt = _receipt_of(answer, transaction.body.valid_until_ms)
+    except BadAnswerError as error:
+        raise _unknown(transaction, error.message) from error
+    if receipt is None:
+        raise _unknown(transaction, f"the node says {answer.get('status')!r}")
+    return receipt
+
+
+def _receipt_of(answer: Mapping[str, Any], valid_until_ms: int) -> Receipt | None:
+    """Return the receipt of a transaction that succeeded, None for one that has not ended; raises how it failed or expired."""
     match answer.get("status"):
         case "succeeded":
             return Receipt.from_status(answer)
         case "failed":
             raise TransactionFailedError(Receipt.from_status(answer))
         case "expired":
-            raise TransactionExpiredError(tx_id, transaction.body.valid_until_ms)
-        case other:
-            raise _unknown(transaction, f"the node says {other!r}")
+            raise TransactionExpiredError(answer["id"], valid_until_ms)
+    return None
 
 
 def _until_final(transaction: Transaction, deadline: float) -> Flow[Mapping[str, Any]]:
@@ -151,30 +158,28 @@ def _until_final(transaction: Transaction, deadline: float) -> Flow[Mapping[str,
 
     Once a node may have it, no refusal of a repetition is the outcome, but `expired`, which a committed block proves.
     """
-    raw = "0x" + transaction.raw.hex()
+    raw, tx_id = "0x" + transaction.raw.hex(), "0x" + transaction.id.hex()
     may_be_sent = False
     while True:
-        wait_ms = _wait_ms(deadline)
+        asked, wait_ms = time.monotonic(), _wait_ms(deadline)
         try:
             params = {"raw": raw, "wait": "final", "timeout_ms": wait_ms, "prove": True}
-            return _status_object((yield Call("tx_send", params, wait_ms / 1_000)))
+            return _status_object((yield Call("tx_send", params, wait_ms / 1_000)), tx_id)
         except DatacarError as error:
-            may_be_sent = may_be_sent or _may_have_arrived(error)
+            may_be_sent = may_be_sent or may_have_arrived(error)
             if not may_be_sent:
                 raise
             if error.reason == "expired":
-                raise TransactionExpiredError("0x" + transaction.id.hex(), transaction.body.valid_until_ms) from error
+                raise TransactionExpiredError(tx_id, transaction.body.valid_until_ms) from error
             if time.monotonic() >= deadline:
                 raise _unknown(transaction, error.message) from error
-            if error.reason != "wait_timeout":
-                yield Pause(RETRY_PAUSE_S)
+            yield from _pause_after(error, asked, wait_ms)
 
 
-def _may_have_arrived(error: DatacarError) -> bool:
-    """Return whether a node may have taken a transaction although the answer to it was this error."""
-    if isinstance(error, RequestRefusedError):
-        return error.rpc_code == INTERNAL_ERROR
-    return isinstance(error, ConnectionLostError | BadAnswerError) or error.reason == "wait_timeout"
+def _pause_after(error: DatacarError, asked: float, wait_ms: int) -> Flow[None]:
+    """Pause before asking again, but after a wait on the node that took its time: a node whose waits are full says so at once."""
+    if error.reason != "wait_timeout" or time.monotonic() - asked < wait_ms / 1_000:
+        yield Pause(RETRY_PAUSE_S)
 
 
 def _unknown(transaction: Transaction, cause: str) -> OutcomeUnknownError:
@@ -185,9 +190,12 @@ def _wait_ms(deadline: float) -> int:
     return max(0, min(WAIT_SLICE_MS, int((deadline - time.monotonic()) * 1_000)))
 
 
-def _status_object(answer: Json) -> Mapping[str, Any]:
+def _status_object(answer: Json, tx_id: str) -> Mapping[str, Any]:
+    """Return an answer about this transaction. Raises `BadAnswerError` for one about another: it may be genuine and yet a lie."""
     if not isinstance(answer, dict):
         raise BadAnswerError("the answer about a transaction is no object")
+    if answer.get("id") != tx_id.lower():
+        raise BadAnswerError("the answer is about another transaction", id=tx_id)
     return answer
 
 
@@ -196,13 +204,14 @@ def wait(tx_id: str, valid_until_ms: int | None, timeout_s: float) -> Flow[Mappi
     deadline = time.monotonic() + timeout_s
     known = {} if valid_until_ms is None else {"valid_until_ms": valid_until_ms}
     while True:
-        wait_ms = _wait_ms(deadline)
+        asked, wait_ms = time.monotonic(), _wait_ms(deadline)
         try:
             answer = yield Call("tx_wait", {"id": tx_id, "timeout_ms": wait_ms, **known}, wait_ms / 1_000)
-            return _status_object(answer)
+            return _status_object(answer, tx_id)
         except UnavailableError as error:
             if error.reason != "wait_timeout" or time.monotonic() >= deadline:
                 raise
+            yield from _pause_after(error, asked, wait_ms)
 
 
 def contract_abi(memory: Memory, name: str) -> Flow[ContractAbi]:
@@ -279,7 +288,11 @@ def _simulated_gas(wallet: Wallet, contract_call: ContractCall, args: Json) -> F
 
 
 def faucet(address: str, motes: Motes, timeout_s: float) -> Flow[Receipt]:
-    """Have the development faucet send money; return the receipt once it is final."""
-    wait_ms = max(0, int(timeout_s * 1_000))
-    params = {"address": address, "amount_motes": str(motes), "wait": "final", "timeout_ms": wait_ms}
-    return Receipt.from_status(_status_object((yield Call("dev_faucet", params, wait_ms / 1_000))))
+    """Have the development faucet send money; return the receipt once it is final, or raise how it failed or expired."""
+    accepted = yield Call("dev_faucet", {"address": address, "amount_motes": str(motes)})
+    if not isinstance(accepted, dict) or not isinstance(tx_id := accepted.get("id"), str):
+        raise BadAnswerError("dev_faucet answered no transaction's id")
+    receipt = _receipt_of((yield from wait(tx_id, None, timeout_s)), 0)
+    if receipt is None:
+        raise BadAnswerError("tx_wait answered no final status", id=tx_id)
+    return receipt

@@ -21,7 +21,7 @@ WAIT_GRACE_S: Final = 3.0
 """How much longer than the node itself waits a client waits for that answer."""
 
 _DEFAULT_PORTS: Final = {"http": 80, "https": 443}
-_NOT_REPEATABLE: Final = ("dev_", "admin_")
+_NOT_REPEATABLE: Final = ("dev_", "admin_", "tx_send")
 _ASK_ANOTHER: Final = frozenset({"syncing", "no_quorum"})
 
 
@@ -77,17 +77,22 @@ def endpoints(urls: str | Sequence[str]) -> tuple[Endpoint, ...]:
 class Attempts:
     """Iterates over the endpoints (by index) to try for one request, from the one that answered last. Report what `failed`.
 
-    A lost answer is tried elsewhere only for methods that may be called twice; `error` is what to raise when none is left.
+    A lost answer is tried elsewhere only where that changes nothing; `error` is what to raise when none is left. `following` is
+    where the next request begins.
     """
 
     def __init__(self, count: int, first: int, method: str) -> None:
+        self._count = count
         self._left = [(first + step) % count for step in range(count)]
+        self.following = first
         self._repeatable = is_repeatable(method)
         self.error: UnavailableError | None = None
 
     def __iter__(self) -> Iterator[int]:
         while self._left:
-            yield self._left.pop(0)
+            index = self._left.pop(0)
+            self.following = (index + 1) % self._count
+            yield index
 
     def failed(self, error: UnavailableError) -> None:
         """Note why an endpoint did not serve; raises what another one would answer the same way."""
@@ -101,7 +106,11 @@ class Attempts:
 
 
 def is_repeatable(method: str) -> bool:
-    """Return whether calling a method twice is the same as once: sending is (a transaction has an id), the faucet is not."""
+    """Return whether a lost answer may be replaced by that of another attempt, without saying so.
+
+    Not that of the faucet. Nor that of a transaction that was sent: a second attempt that is refused, or reaches nobody, says
+    nothing about the first. Whoever sent it must hear that it may have arrived, and sends the same bytes again himself.
+    """
     return not method.startswith(_NOT_REPEATABLE)
 
 

@@ -8,15 +8,24 @@ from collections import OrderedDict
 from typing import Final
 
 from ledger.block import Header, Receipt, Status
-from ledger.errors import LimitError, UnavailableError
+from ledger.errors import UnavailableError
 from ledger.types import Height, TxId
 from node.api import TxState, TxStatus
 from node.chain import Chain, ExecutedBlock
 from node.mempool import Mempool
 
-MAX_WAITERS: Final = 20_000
+MAX_WAITERS: Final = 32_768
+"""More than all WebSockets and HTTP requests together may hold (node/rpc/limits.py)."""
 MAX_EXPIRED: Final = 100_000
 RECENT_BLOCKS: Final = 32
+
+
+class WaitTimeoutError(UnavailableError):
+    """A wait ended before the transaction did. Whatever ended it, the transaction may have been accepted: this is no refusal."""
+
+    def __init__(self, tx_id: TxId, problem: str, **details: object) -> None:
+        hint = "ask again with tx_wait; sending the same bytes again is safe"
+        super().__init__("wait_timeout", problem, hint=hint, id="0x" + tx_id.hex(), **details)
 
 
 class Finality:
@@ -41,12 +50,12 @@ class Finality:
         return TxStatus(tx_id, TxState.EXPIRED if past or tx_id in self._expired else TxState.NOT_FOUND)
 
     async def wait(self, tx_id: TxId, timeout_ms: int, valid_until_ms: int | None = None) -> TxStatus:
-        """Return the final status. Raises `UnavailableError` `wait_timeout`; the transaction may still become final later."""
+        """Return the final status. Raises `WaitTimeoutError`, at once when too many wait; it may still become final later."""
         status = self.status(tx_id, valid_until_ms)
         if status.is_final:
             return status
         if self._count >= MAX_WAITERS:
-            raise LimitError("rate_limited", f"{self._count} waits are open", hint="use tx_get instead", limit=MAX_WAITERS)
+            raise WaitTimeoutError(tx_id, f"not final yet, and {self._count} waits are open on this node", limit=MAX_WAITERS)
         if valid_until_ms is None and (pending := self._mempool.find(tx_id)) is not None:
             valid_until_ms = pending.body.valid_until_ms
         future: asyncio.Future[TxStatus] = asyncio.get_running_loop().create_future()
@@ -56,13 +65,7 @@ class Finality:
         try:
             return await asyncio.wait_for(future, timeout_ms / 1_000)
         except TimeoutError:
-            raise UnavailableError(
-                "wait_timeout",
-                f"not final after {timeout_ms} ms",
-                hint="ask again with tx_wait; sending the same bytes again is safe",
-                id="0x" + tx_id.hex(),
-                timeout_ms=timeout_ms,
-            ) from None
+            raise WaitTimeoutError(tx_id, f"not final after {timeout_ms} ms", timeout_ms=timeout_ms) from None
         finally:
             self._forget(tx_id, entry)
 

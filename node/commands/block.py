@@ -5,7 +5,7 @@ from typing import Annotated, Any
 import typer
 
 from node.commands.connection import DEFAULT_RPC, DEFAULT_TIMEOUT, Rpc, Timeout, call, expect_object
-from node.commands.output import Json, print_json, print_pairs
+from node.commands.output import Json, print_json, print_line, print_pairs
 
 app = typer.Typer(add_completion=False)
 
@@ -25,7 +25,7 @@ def block(
         return
     print_pairs(found["header"] | {"transactions": len(found["transactions"]), "size_bytes": found["size_bytes"]})
     for index, item in enumerate(found["transactions"]):
-        typer.echo(f"{index:>6}  {item if isinstance(item, str) else item['id'] + '  ' + item['text']}")
+        print_line(f"{index:>6}  {item if isinstance(item, str) else item['id'] + '  ' + item['text']}")
 
 
 def _reference(number: str | None) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from typing import Final, ParamSpec, TypeVar
 import typer
 
 from ledger.errors import DatacarError, LimitError, RejectedError
+from node.rpc.printable import printable
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -49,11 +50,12 @@ def exit_code(error: DatacarError) -> Exit:
 def report(error: DatacarError | OSError, *, as_json: bool) -> Exit:
     """Show an error (message and hint on stderr; with `--json` also the error object on stdout) and return its exit code."""
     shown = error if isinstance(error, DatacarError) else _of_system(error)
-    typer.secho(f"error: {shown.message}", fg=typer.colors.RED, err=True)
+    typer.secho(f"error: {printable(shown.message)}", fg=typer.colors.RED, err=True)
     if shown.hint:
-        typer.echo(f"hint: {shown.hint}", err=True)
+        typer.echo(f"hint: {printable(shown.hint)}", err=True)
     if as_json:
-        body = {"code": shown.code, "message": shown.message, "data": shown.data()}
+        code = getattr(shown, "rpc_code", shown.code)  # of a `RequestRefusedError`: the node's own, which no class stands for
+        body = {"code": code, "message": shown.message, "data": shown.data()}
         typer.echo(json.dumps({"error": body}, indent=2, ensure_ascii=False, default=_text))
     return exit_code(shown)
 

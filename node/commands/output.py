@@ -6,6 +6,8 @@ from typing import Annotated, Final
 
 import typer
 
+from node.rpc.printable import printable
+
 JSON_KEY: Final = "datacar.json"
 
 
@@ -39,18 +41,23 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> Non
         typer.secho(text, bold=number == 0)
 
 
+def print_line(text: str) -> None:
+    """Print one line to stdout that holds text of strangers."""
+    typer.echo(printable(text))
+
+
 def progress(message: str) -> None:
     """Say on stderr what is being done."""
-    typer.echo(message, err=True)
+    typer.echo(printable(message), err=True)
 
 
 def warn(message: str) -> None:
     """Say on stderr what deserves attention."""
-    typer.secho(f"warning: {message}", fg=typer.colors.YELLOW, err=True)
+    typer.secho(f"warning: {printable(message)}", fg=typer.colors.YELLOW, err=True)
 
 
 def _shown(value: object) -> str:
-    return "-" if value is None else "0x" + value.hex() if isinstance(value, bytes) else str(value)
+    return "-" if value is None else "0x" + value.hex() if isinstance(value, bytes) else printable(str(value))
 
 
 def _plain(value: object) -> object:

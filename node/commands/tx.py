@@ -5,11 +5,11 @@ from typing import Annotated, Any, Final
 import typer
 
 from datacar.client import Client
-from datacar.errors import TransactionExpiredError, TransactionFailedError
+from datacar.errors import OutcomeUnknownError, TransactionExpiredError, TransactionFailedError
 from datacar.receipt import Receipt
 from ledger.transaction import Transaction
 from node.commands.connection import DEFAULT_RPC, DEFAULT_TIMEOUT, Rpc, Timeout, call, expect_object, read_raw
-from node.commands.output import Json, print_json, print_pairs, progress
+from node.commands.output import Json, print_json, print_line, print_pairs, progress
 
 app = typer.Typer(help="Send, follow and read transactions.", no_args_is_help=True, add_completion=False)
 
@@ -31,8 +31,20 @@ def send(raw: Raw, rpc: Rpc = DEFAULT_RPC, timeout: Timeout = DEFAULT_TIMEOUT, a
     data = read_raw(raw)
     with Client(rpc, timeout) as client:
         transaction = Transaction.from_raw(data, client.chain_info().genesis_hash)
-        progress(f"sending 0x{transaction.id.hex()}")
-        show_receipt(client.send(transaction), as_json=as_json)
+        show_receipt(deliver(client, transaction), as_json=as_json)
+
+
+def deliver(client: Client, transaction: Transaction) -> Receipt:
+    """Send a transaction and return its receipt. Its id is told before it leaves: Ctrl-C afterwards is no end of a payment.
+
+    Raises like `Client.send`, and `OutcomeUnknownError` when interrupted.
+    """
+    tx_id, valid_until_ms = "0x" + transaction.id.hex(), transaction.body.valid_until_ms
+    progress(f"sending {tx_id} (valid_until_ms {valid_until_ms})")
+    try:
+        return client.send(transaction)
+    except KeyboardInterrupt:
+        raise OutcomeUnknownError(tx_id, transaction.raw, valid_until_ms, "interrupted") from None
 
 
 @app.command()
@@ -110,6 +122,6 @@ def _show_status(found: dict[str, Any], *, as_json: bool) -> None:
 def _show_events(events: list[dict[str, Any]], error: dict[str, Any] | None) -> None:
     for event in events:
         fields = ", ".join(f"{name}={value}" for name, value in event["fields"].items())
-        typer.echo(f"event  {event['contract']}.{event['name']}({fields})")
+        print_line(f"event  {event['contract']}.{event['name']}({fields})")
     if error is not None:
-        typer.echo(f"error  {error['contract']} {error['code']}: {error['message']}")
+        print_line(f"error  {error['contract']} {error['code']}: {error['message']}")

@@ -11,14 +11,14 @@ from datacar.client import Client
 from datacar.keys import DEFAULT_WORDS
 from datacar.wallet import Wallet
 from ledger.errors import BadEncodingError
-from ledger.transaction import MAX_REFERENCE_CHARS
-from ledger.types import Motes
+from ledger.policy import parse_address
+from ledger.transaction import MAX_REFERENCE_CHARS, Call
 from node.commands import wallet_files
 from node.commands.account import show_account
 from node.commands.connection import DEFAULT_RPC, DEFAULT_TIMEOUT, Rpc, Timeout
 from node.commands.exits import usage
 from node.commands.output import Json, print_json, print_pairs, print_table, progress, warn
-from node.commands.tx import show_receipt
+from node.commands.tx import deliver, show_receipt
 from node.commands.wallet_files import PasswordFile, WalletFile, check_address, check_name
 
 MAX_PHRASE_CHARS: Final = 1_024
@@ -140,5 +140,7 @@ def send(
     wallet = wallet_files.unlock(sender, wallet_files.read_password(password_file))
     with Client(rpc, timeout) as client:
         progress(f"sending {shown} to {to}")
-        receipt = client.transfer(wallet, to=to, amount_motes=Motes(amount), reference=reference)
+        receipt = deliver(
+            client, client.sign(wallet, [Call("asset", "transfer", (parse_address(to), amount))], reference=reference)
+        )
     show_receipt(receipt, as_json=as_json, **{"from": found.address, "to": to, "amount": format_motes(amount)})

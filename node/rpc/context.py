@@ -1,6 +1,5 @@
 """What a method's handler works with, and the questions that several of them ask."""
 
-import asyncio
 from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Final
@@ -8,26 +7,28 @@ from typing import Final
 from ledger.block import Header
 from ledger.errors import NotFoundError
 from ledger.transaction import Call
-from ledger.types import BlockHash, Height
+from ledger.types import BlockHash, Height, TxId
 from node.api import NodeApi, TxStatus
 from node.rpc.jsonrpc import InvalidParamsError, Json
 from node.rpc.schema import MethodTable
-from node.rpc.views import header_view
+from node.rpc.turns import Turns
+from node.rpc.views import header_view, transaction_view
+from node.rpc.waits import Waits
 from vm.registry import Registry
 
-CHUNK: Final = 16
-"""How many transactions or receipts are shown before other work gets its turn (about 2 ms)."""
 VERSION: Final = version("datacar")  # looked up once: it reads files
 
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """The node, its contracts, the methods it serves, and the largest request it takes."""
+    """The node, its contracts, the methods it serves, the largest request it takes, turns for long work, and room for waits."""
 
     node: NodeApi
     registry: Registry
     methods: MethodTable
     max_body_bytes: int
+    turns: Turns
+    waits: Waits
 
     def header_view(self, header: Header) -> Json:
         """Return a header's view with its hash."""
@@ -64,6 +65,18 @@ class Context:
             )
         return tip
 
+    def decoded_view(self, raw: bytes) -> Json:
+        """Return the view of a transaction's bytes; raises the coded error of bytes that are none."""
+        return transaction_view(self.registry, self.node.decode_transaction(raw))
+
+    async def wait_final(self, tx_id: TxId, timeout_ms: int, valid_until_ms: int | None) -> TxStatus:
+        """Return a transaction's final status. Raises `WaitTimeoutError`, and nothing else: it may have been accepted."""
+        status = self.node.transaction_status(tx_id, valid_until_ms)
+        if status.is_final:
+            return status
+        with self.waits.one(tx_id):
+            return await self.node.wait_final(tx_id, timeout_ms, valid_until_ms)
+
     def calls_behind(self, status: TxStatus) -> tuple[Call, ...]:
         """Return the calls of a committed transaction that returned something, to show it by its type; else none."""
         receipt = status.receipt
@@ -71,9 +84,3 @@ class Context:
             return ()
         block = self.node.block(status.height)
         return () if block is None else self.node.decode_transaction(block.transactions[status.index]).body.calls
-
-
-async def take_turns(index: int) -> None:
-    """Let other work run after each `CHUNK` items of a long answer."""
-    if index % CHUNK == CHUNK - 1:
-        await asyncio.sleep(0)

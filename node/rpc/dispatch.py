@@ -2,16 +2,19 @@
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Final
 
 import structlog
 
 from ledger.errors import DatacarError, RejectedError
 from node.api import NodeApi
-from node.rpc import jsonrpc
+from node.rpc import jsonrpc, limits
 from node.rpc.context import Context
 from node.rpc.jsonrpc import Json, Message, Refusal, Request
 from node.rpc.methods import METHODS
+from node.rpc.turns import Turns
+from node.rpc.waits import Waits
 from vm.registry import Registry
 
 OK: Final = "ok"
@@ -24,39 +27,45 @@ class Dispatcher:
     """Answers messages. `observe` is told of each request's method and outcome (`ok`, or the error's reason)."""
 
     def __init__(self, node: NodeApi, registry: Registry, *, max_body_bytes: int, observe: Callable[[str, str], None]) -> None:
-        self._context = Context(node, registry, METHODS, max_body_bytes)
+        self._context = Context(node, registry, METHODS, max_body_bytes, Turns(), Waits(limits.BATCH_WAITS))
         self._observe = observe
 
-    async def answer(self, body: bytes) -> bytes | None:
-        """Return the answer to a message of any bytes; None where there is nothing to answer (notifications only)."""
+    async def answer(self, body: bytes, waits: Waits | None = None) -> bytes | None:
+        """Return the answer to a message of any bytes; None where there is nothing to answer (notifications only).
+
+        `waits` is the room for waits of the connection it came by; without it the message has its own.
+        """
         message = jsonrpc.parse(body)
-        answers = await self._answer_all(message) if message.is_batch else [await self._answer(message.items[0])]
+        context = replace(self._context, waits=waits or Waits(limits.BATCH_WAITS))
+        answers = (
+            await self._answer_all(context, message) if message.is_batch else [await self._answer(context, message.items[0])]
+        )
         told = [answer for answer in answers if answer is not None]
         if not told:
             return None
         return jsonrpc.dump(told if message.is_batch else told[0])
 
-    async def _answer_all(self, message: Message) -> list[Json]:
+    async def _answer_all(self, context: Context, message: Message) -> list[Json]:
         """Answer a batch in order. Requests that wait do not hold up the others, and I/O gets its turn between them."""
         tasks = []
         async with asyncio.TaskGroup() as group:
             for item in message.items:
-                tasks.append(group.create_task(self._answer(item)))
+                tasks.append(group.create_task(self._answer(context, item)))
                 await asyncio.sleep(0)
         return [task.result() for task in tasks]
 
-    async def _answer(self, item: Request | Refusal) -> Json:
+    async def _answer(self, context: Context, item: Request | Refusal) -> Json:
         """Return one response object; None for a notification."""
         if isinstance(item, Refusal):
             self._observe(UNKNOWN, item.error.reason)
             return jsonrpc.error_object(item.id, item.error)
         try:
-            result = await self._run(item)
+            result = await self._run(context, item)
         except DatacarError as error:
             return None if item.is_notification else jsonrpc.error_object(item.id, error)
         return None if item.is_notification else jsonrpc.result_object(item.id, result)
 
-    async def _run(self, request: Request) -> Json:
+    async def _run(self, context: Context, request: Request) -> Json:
         """Run a request's method. Raises `DatacarError`: the method's own, or `InternalError` for a defect."""
         method = METHODS.by_name.get(request.method)
         if method is None:
@@ -64,10 +73,10 @@ class Dispatcher:
             hint = "rpc.discover lists the methods of this node"
             raise jsonrpc.MethodNotFoundError(f"there is no method {request.method}", hint=hint, method=request.method)
         try:
-            if method.development and not self._context.node.development:
+            if method.development and not context.node.development:
                 hint = "use a development network; its genesis says development = true"
                 raise RejectedError("not_permitted", f"{method.name} is served on development networks only", hint=hint)
-            result = await method.handler(self._context, **method.bind(request.params))
+            result = await method.handler(context, **method.bind(request.params))
         except DatacarError as error:
             self._observe(method.name, error.reason)
             raise

@@ -16,6 +16,7 @@ from node.rpc import jsonrpc, limits
 from node.rpc.access import Access
 from node.rpc.dispatch import Dispatcher
 from node.rpc.metrics import Metrics
+from node.rpc.waits import Waits
 from vm.registry import Registry, default_registry
 
 JSON: Final = "application/json"
@@ -149,22 +150,22 @@ class RpcServer:
 
     async def _serve_socket(self, socket: web.WebSocketResponse, group: asyncio.TaskGroup) -> None:
         """Answer a socket's messages, each as soon as it is ready; over the bound, stop reading until one is."""
-        slots = asyncio.Semaphore(limits.MAX_SOCKET_REQUESTS)
+        slots, waits = asyncio.Semaphore(limits.MAX_SOCKET_REQUESTS), Waits(limits.SOCKET_WAITS)
         tasks: set[asyncio.Task[None]] = set()
         async for message in socket:
             if message.type not in (WSMsgType.TEXT, WSMsgType.BINARY):
                 break
             await slots.acquire()
             body = message.data.encode() if message.type is WSMsgType.TEXT else message.data
-            task = group.create_task(self._answer_on(socket, body, slots))
+            task = group.create_task(self._answer_on(socket, body, slots, waits))
             tasks.add(task)
             task.add_done_callback(tasks.discard)
         for task in tasks:  # nobody is left to read these answers
             task.cancel()
 
-    async def _answer_on(self, socket: web.WebSocketResponse, body: bytes, slots: asyncio.Semaphore) -> None:
+    async def _answer_on(self, socket: web.WebSocketResponse, body: bytes, slots: asyncio.Semaphore, waits: Waits) -> None:
         try:
-            answer = await self._dispatcher.answer(body)
+            answer = await self._dispatcher.answer(body, waits)
             if answer is not None and not socket.closed:
                 await socket.send_frame(answer, WSMsgType.TEXT)
         except ConnectionError:

@@ -18,6 +18,7 @@ from ledger.transaction import Call, Transaction
 from ledger.types import MOTES_PER_DATR, BlockHash
 from node.api import PeerStatus, TxStatus
 from node.rpc.jsonrpc import Json
+from node.rpc.printable import printable
 from node.rpc.schema import Schema
 from vm.abi import MethodSpec
 from vm.abi_json import call_to_json, receipt_to_json, untyped_to_json, value_to_json
@@ -190,12 +191,12 @@ def call_view(registry: Registry, call: Call) -> Json:
 
 def call_text(registry: Registry, call: Call) -> str:
     """Return a call as a person reads it, money in DATR: `asset.transfer(to=datr1..., amount=1.5 DATR)`."""
-    name = f"{call.contract}.{call.method}"
+    name = printable(f"{call.contract}.{call.method}")
     try:
         method = registry.method(call.contract, call.method)
         method.decode_args(call.args)
     except ContractError as error:
-        return f"{name}(...), which cannot succeed: {error.message}"
+        return f"{name}(...), which cannot succeed: {printable(error.message)}"
     return f"{name}({', '.join(_argument_texts(method, call.args))})"
 
 
@@ -205,7 +206,7 @@ def _argument_texts(method: MethodSpec, args: Sequence[Value]) -> list[str]:
 
 def _value_text(spec: TypeSpec, value: Value) -> str:
     shown = value_to_json(spec, value)
-    return f"{datr(int(shown))} DATR" if spec.kind is Kind.MOTES else str(shown)
+    return f"{datr(int(shown))} DATR" if spec.kind is Kind.MOTES else printable(str(shown))
 
 
 def datr(motes: int) -> str:

@@ -157,6 +157,18 @@ async def test_a_websocket_answers_as_answers_are_ready(served: Served) -> None:
         assert ws.close_code == aiohttp.WSCloseCode.MESSAGE_TOO_BIG
 
 
+async def test_one_websocket_cannot_hold_all_the_waits(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "SOCKET_WAITS", 2)
+    async with aiohttp.ClientSession() as session, session.ws_connect(served.url + "/ws") as ws:
+        for number in range(3):
+            await ws.send_bytes(call("tx_wait", number, id=f"0x{number:064x}", timeout_ms=300))
+        answers = [json.loads((await ws.receive()).data) for _ in range(3)]
+        assert [answer["error"]["data"]["reason"] for answer in answers] == ["wait_timeout"] * 3
+        assert (answers[0]["id"], answers[0]["error"]["data"]["limit"]) == (2, 2)
+        await ws.send_bytes(call("tx_wait", 4, id="0x" + "00" * 32, timeout_ms=1))
+        assert json.loads((await ws.receive()).data)["error"]["data"]["timeout_ms"] == 1  # there is room again
+
+
 async def test_a_websocket_of_another_site_is_refused(served: Served) -> None:
     async with aiohttp.ClientSession() as session:
         with pytest.raises(aiohttp.WSServerHandshakeError) as caught:
@@ -270,6 +282,54 @@ def test_a_payment_whose_answers_are_all_lost_is_unknown_and_can_be_resumed(serv
         assert found["status"] == "succeeded"
         assert direct.call("tx_send", raw="0x" + caught.value.raw.hex())["duplicate"] is True
         assert direct.balance(ALICE.address).free == 7
+
+
+@contextlib.contextmanager
+def node_that_dies_of_a_payment() -> Iterator[str]:
+    """Answers `chain_info`; takes a `tx_send`, and is gone: its connection closes, and new ones are refused."""
+
+    async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
+            while True:
+                head = await reader.readuntil(b"\r\n\r\n")
+                length = next(int(line[15:]) for line in head.lower().split(b"\r\n") if line.startswith(b"content-length:"))
+                request = json.loads(await reader.readexactly(length))
+                if request["method"] == "tx_send":
+                    servers[0].close()
+                    break
+                info = {"chain_id": "x", "genesis_hash": "0x" + "11" * 32, "height": 1, "timestamp_ms": 1_000}
+                info |= {"tx_window_ms": 3_600_000, "parameters": {"gas_price_motes": "0"}}
+                answer = json.dumps({"jsonrpc": "2.0", "id": request["id"], "result": info}).encode()
+                writer.write(b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n" % len(answer))
+                writer.write(answer)
+        writer.close()
+
+    servers: list[asyncio.Server] = []
+
+    async def enter(stack: contextlib.AsyncExitStack) -> str:
+        servers.append(await asyncio.start_server(handle, "127.0.0.1", 0))
+        stack.callback(servers[0].close)
+        return f"http://127.0.0.1:{servers[0].sockets[0].getsockname()[1]}"
+
+    with LoopThread(enter) as url:
+        yield url
+
+
+async def test_a_node_that_dies_with_a_payment_may_have_passed_it_on() -> None:
+    """That it cannot be reached afterwards must not become "nothing was sent": the user would pay twice."""
+    with node_that_dies_of_a_payment() as url, Client(url, timeout_s=0.5) as client, pytest.raises(errors.OutcomeUnknownError):
+        client.transfer(FAUCET, to=ALICE.address, amount_motes=7)
+    with node_that_dies_of_a_payment() as url:
+        async with AsyncClient(url, timeout_s=0.5) as also:
+            with pytest.raises(errors.OutcomeUnknownError):
+                await also.transfer(FAUCET, to=ALICE.address, amount_motes=7)
+
+
+def test_after_a_lost_answer_another_node_is_asked(served: Served) -> None:
+    with node_that_dies_of_a_payment() as url, Client([url, served.url]) as client:
+        transaction = served.node.sign(FAUCET_SEED, (Call("asset", "transfer", (parse_address(ALICE.address), 7)),))
+        client.chain_info()
+        assert client.send(transaction).succeeded
 
 
 async def test_the_asynchronous_client_survives_lost_answers_too(served: Served) -> None:

@@ -9,9 +9,9 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from cli import app
-from datacar import Wallet
+from datacar import Client, Wallet
 from ledger.policy import parse_address
-from ledger.transaction import Call
+from ledger.transaction import Call, Transaction
 from node.commands import wallet_files
 from node.commands.exits import Exit
 from tests.memory_node import FAUCET_SEED
@@ -99,6 +99,39 @@ def test_exit_codes_tell_what_happened(monkeypatch: pytest.MonkeyPatch) -> None:
     assert run("tx", "wait", unknown, "--valid-until-ms", "1").exit_code == Exit.REJECTED  # expired
     monkeypatch.setenv(wallet_files.PASSWORD_VARIABLE, "wrong")
     assert run(*send, "5").exit_code == Exit.REJECTED
+
+
+@pytest.mark.parametrize("way", ["wallet", "tx"])
+def test_interrupted_while_sending_the_outcome_is_unknown(
+    way: str, served: Served, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ctrl-C after the transaction may have left: its id and how to ask for it, never a silent end."""
+
+    def interrupt(_client: Client, _transaction: Transaction, _timeout_s: float | None = None) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Client, "send", interrupt)
+    ok("wallet", "restore", "alice", "--mnemonic-file", "-", stdin=PHRASE)
+    raw = fund(served, SOMEONE, 5)
+    payment = ("wallet", "send", "--from", "alice", "--to", SOMEONE, "--amount", "1", "--yes")
+    result = run(*(payment if way == "wallet" else ("tx", "send", raw)), "--json")
+    assert result.exit_code == Exit.OUTCOME_UNKNOWN
+    error = json.loads(result.stdout)["error"]["data"]
+    assert error["reason"] == "outcome_unknown"
+    sending = next(line for line in result.stderr.splitlines() if line.startswith("sending 0x"))
+    assert error["id"] in sending
+    assert str(error["valid_until_ms"]) in sending
+    assert f"datacar tx wait {error['id']}" in result.stderr
+
+
+def test_events_and_references_cannot_forge_lines(served: Served) -> None:
+    evil = "x\x1b[3A\nstatus  failed"
+    call = Call("charging", "register_station", (evil, FAUCET.policy.address, b"t" * 32))
+    raw = "0x" + served.node.sign(FAUCET_SEED, (call,)).raw.hex()
+    for result in (run("tx", "decode", raw), run("tx", "simulate", raw)):
+        assert result.exit_code == 0, result.output
+        assert "\x1b" not in result.stdout
+        assert "\nstatus" not in result.stdout
 
 
 def test_a_transaction_is_read_simulated_and_followed(served: Served, tmp_path: Path) -> None:

@@ -10,9 +10,11 @@ from typer.testing import CliRunner
 
 import cli
 from datacar.amounts import parse_datr
+from datacar.errors import RequestRefusedError
 from genesis.spec_json import read_spec
 from ledger.errors import DatacarError, InvalidInputError, LimitError, NotFoundError, RejectedError, UnavailableError
-from node.commands.exits import Exit, exit_code
+from node.commands.exits import Exit, exit_code, report
+from node.commands.output import print_pairs, print_table
 
 run = CliRunner().invoke
 
@@ -88,6 +90,23 @@ class TestErrors:
         assert error["data"]["reason"] == "not_found"
         assert error["data"]["hint"]
         assert "error: there is no devnet in" in shown.stderr
+
+    def test_with_json_the_code_is_the_nodes_own(self, capsys: pytest.CaptureFixture[str]) -> None:
+        report(RequestRefusedError(-32601, "not_found", "no such method", hint=""), as_json=True)
+        assert json.loads(capsys.readouterr().out)["error"]["code"] == -32601
+
+    def test_messages_of_strangers_stay_on_their_line(self, capsys: pytest.CaptureFixture[str]) -> None:
+        report(RejectedError("contract_error", "no\nstatus  succeeded\x1b[2J", hint="a\rb"), as_json=False)
+        print_pairs({"reference": "x\x1b[3A\nstatus  succeeded", "text": "\u202e", "plain": "Ladesäule 7"})
+        print_table(("a",), [("y\nz",)])
+        shown = capsys.readouterr()
+        assert shown.err.splitlines() == ["error: no\\nstatus  succeeded\\x1b[2J", "hint: a\\rb"]
+        assert [line.partition("  ")[2].strip() for line in shown.out.splitlines()[:3]] == [
+            "x\\x1b[3A\\nstatus  succeeded",
+            "\\u202e",
+            "Ladesäule 7",
+        ]
+        assert shown.out.splitlines()[3:] == ["a", "y\\nz"]
 
     def test_what_the_system_refuses_is_no_traceback(self, tmp_path: Path) -> None:
         result = run(cli.app, ["genesis", "hash", str(tmp_path / "none.json")])

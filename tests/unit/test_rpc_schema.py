@@ -1,6 +1,8 @@
 """RPC methods: one declaration gives validation, positional and named parameters, and a document that tells the truth."""
 
+import asyncio
 import re
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any, Final
@@ -11,10 +13,13 @@ import pytest
 from ledger.crypto import public_key
 from ledger.policy import KeyPolicy, format_address
 from ledger.transaction import Call, Transaction
-from node.rpc import views
+from node import finality
+from node.api import Submission
+from node.rpc import limits, views
 from node.rpc.dispatch import Dispatcher
 from node.rpc.methods import METHODS
 from node.rpc.schema import MethodTable
+from node.rpc.turns import TURN_S, Turns
 from tests.memory_node import FAUCET, FAUCET_SEED, MemoryNode
 from vm.registry import default_registry
 
@@ -42,8 +47,10 @@ class Rpc:
         )
 
     async def raw(self, method: str, params: Any, /) -> Any:
-        body = orjson.dumps({"jsonrpc": "2.0", "id": 1, "method": method, "params": params})
-        answer = await self._dispatcher.answer(body)
+        return await self.message({"jsonrpc": "2.0", "id": 1, "method": method, "params": params})
+
+    async def message(self, body: Any) -> Any:
+        answer = await self._dispatcher.answer(orjson.dumps(body))
         assert answer is not None
         return orjson.loads(answer)
 
@@ -335,6 +342,93 @@ async def test_waiting_ends_with_wait_timeout(tmp_path: Path) -> None:
         assert (await rpc.ok("tx_wait", id="0x" + transaction.id.hex()))["status"] == "succeeded"
     finally:
         node.close()
+
+
+async def test_an_accepted_transaction_is_never_refused_for_want_of_room_to_wait(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(finality, "MAX_WAITERS", 0)
+    node = MemoryNode(tmp_path / "db", auto=False)
+    try:
+        rpc, transaction = Rpc(node), pay(node)
+        tx_id = "0x" + transaction.id.hex()
+        error = await rpc.fails("tx_send", raw=raw_of(transaction), wait="final")
+        assert (error["code"], error["data"]["reason"], error["data"]["id"]) == (-32002, "wait_timeout", tx_id)
+        assert (await rpc.ok("tx_get", id=tx_id))["status"] == "pending"
+        node.commit()
+        assert (await rpc.ok("tx_wait", id=tx_id))["status"] == "succeeded"  # what is final needs no room
+    finally:
+        node.close()
+
+
+async def test_one_batch_cannot_hold_all_the_waits(rpc: Rpc) -> None:
+    requests = [
+        {"jsonrpc": "2.0", "id": number, "method": "tx_wait", "params": {"id": f"0x{number:064x}", "timeout_ms": 20}}
+        for number in range(100)
+    ]
+    reasons = [answer["error"]["data"] for answer in await rpc.message(requests)]
+    assert {data["reason"] for data in reasons} == {"wait_timeout"}
+    assert sum("timeout_ms" in data for data in reasons) == limits.BATCH_WAITS
+    assert [data["id"] for data in reasons] == [request["params"]["id"] for request in requests]  # type: ignore[index]
+
+
+class Rounds:
+    """Counts how often the event loop goes round while `work` is called; each call takes longer than a turn."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.seen: list[int] = []
+
+    def work(self, _item: object = None) -> None:
+        self.seen.append(self.count)
+        end = time.monotonic() + TURN_S
+        while time.monotonic() < end:
+            pass
+
+    async def run(self) -> None:
+        while True:
+            self.count += 1
+            await asyncio.sleep(0)
+
+
+@pytest.fixture
+async def rounds() -> AsyncIterator[Rounds]:
+    found = Rounds()
+    task = asyncio.create_task(found.run())
+    yield found
+    task.cancel()
+
+
+async def test_long_answers_leave_room_for_other_work_however_many_there_are(rounds: Rounds) -> None:
+    turns = Turns()
+    await asyncio.gather(*(turns.each(range(5), rounds.work) for _ in range(3)))
+    assert len(set(rounds.seen)) == len(rounds.seen) == 15
+    assert await turns.each(range(100), str) == [str(number) for number in range(100)]
+    assert await turns.each((), str) == []
+
+
+async def test_slow_transactions_are_submitted_one_in_a_turn(rpc: Rpc, rounds: Rounds, monkeypatch: pytest.MonkeyPatch) -> None:
+    def submit(_node: MemoryNode, raw: bytes) -> Submission:
+        rounds.work()
+        return Submission(None, error=KeyError(raw))  # type: ignore[arg-type]
+
+    monkeypatch.setattr(MemoryNode, "_submit", submit)
+    answers = await rpc.node.submit([bytes([number]) for number in range(6)])
+    assert [str(answer.error) for answer in answers] == [str(KeyError(bytes([number]))) for number in range(6)]
+    assert len(set(rounds.seen)) == 6
+
+
+async def test_an_unknown_contract_has_no_abi(rpc: Rpc) -> None:
+    error = await rpc.fails("contract_abi", name="nobody")
+    assert (error["code"], error["data"]["reason"]) == (-32001, "not_found")
+
+
+async def test_strangers_cannot_write_lines_into_what_people_read(rpc: Rpc) -> None:
+    evil = "x\x1b[2J\n\u202e"
+    call = Call("charging", "register_station", (evil, ALICE, b"t" * 32))
+    assert "\\x1b[2J\\n\\u202e" in views.call_text(default_registry(), call)
+    for text in (views.call_text(default_registry(), call), views.call_text(default_registry(), Call(evil, evil, ()))):
+        assert text.isprintable()
 
 
 async def test_simulating_more_gas_than_a_block_has_is_refused(rpc: Rpc) -> None:

@@ -181,6 +181,10 @@ def test_a_transfer_is_sent_and_waited_for() -> None:
         [BadAnswerError("a proxy's page")],
         [RequestRefusedError(-32603, "internal_error", "defect", hint="")],
         [LOST(), LimitError("pool_full", "full"), RejectedError("insufficient_funds", "moved already?")],
+        [LimitError("rate_limited", "too many waits")],
+        [NotFoundError("not_found", "its block is not here")],
+        [RequestRefusedError(-32099, "unknown", "something new", hint="")],
+        [answer_of("0x" + "00" * 32)],
     ],
 )
 def test_after_a_lost_answer_the_same_bytes_are_sent_again(trouble: list[Any]) -> None:
@@ -190,8 +194,18 @@ def test_after_a_lost_answer_the_same_bytes_are_sent_again(trouble: list[Any]) -
     assert {call.params["raw"] for call in calls} == {"0x" + transaction.raw.hex()}
 
 
-@pytest.mark.parametrize("trouble", [LOST(), TIMEOUT(), BadAnswerError("x"), RequestRefusedError(-32603, "i", "i", hint="")])
-def test_out_of_time_the_outcome_is_unknown_never_a_failure(trouble: DatacarError) -> None:
+@pytest.mark.parametrize(
+    "trouble",
+    [
+        LOST(),
+        TIMEOUT(),
+        BadAnswerError("x"),
+        RequestRefusedError(-32603, "i", "i", hint=""),
+        LimitError("rate_limited", "too many waits"),
+        answer_of("0x" + "00" * 32),
+    ],
+)
+def test_out_of_time_the_outcome_is_unknown_never_a_failure(trouble: Any) -> None:
     with pytest.raises(OutcomeUnknownError) as caught:
         send([trouble], timeout_s=0)
     error = caught.value
@@ -220,13 +234,13 @@ def test_expired_is_final_even_after_a_lost_answer() -> None:
     with pytest.raises(TransactionExpiredError):
         send([LOST(), RejectedError("expired", "late")])
     with pytest.raises(TransactionExpiredError):
-        send([{"id": "0x00", "status": "expired", "receipt": None}])
+        send([lambda step: {"id": succeeded(step)["id"], "status": "expired", "receipt": None}])
 
 
 def test_a_failed_receipt_is_raised_with_its_reason() -> None:
     failure = {"contract": "asset", "code": "BAD_AMOUNT", "message": "no"}
     with pytest.raises(TransactionFailedError) as caught:
-        send([answer_of("0x01", "failed", failure)])
+        send([lambda step: answer_of(succeeded(step)["id"], "failed", failure)])
     assert caught.value.receipt.error is not None
     assert caught.value.data()["code"] == "BAD_AMOUNT"
     assert caught.value.data()["message"] == "no"
@@ -234,7 +248,37 @@ def test_a_failed_receipt_is_raised_with_its_reason() -> None:
 
 def test_an_answer_that_is_not_final_is_no_success() -> None:
     with pytest.raises(OutcomeUnknownError):
-        send([{"id": "0x01", "status": "pending"}])
+        send([lambda step: {"id": succeeded(step)["id"], "status": "pending"}])
+    with pytest.raises(OutcomeUnknownError, match="holds no receipt"):
+        send([lambda step: succeeded(step) | {"receipt": None}])
+
+
+def test_the_answer_about_another_transaction_is_no_answer() -> None:
+    with pytest.raises(BadAnswerError, match="another transaction"):
+        drive(flows.wait("0x01", None, 60.0), [answer_of("0x02")])
+
+
+def test_a_wait_that_ends_early_is_not_repeated_at_once() -> None:
+    """A node whose waits are full says so at once: asking it again without a pause would be a busy loop."""
+    flow = flows.wait("0x01", None, 60.0)
+    next(flow)
+    assert isinstance(flow.throw(TIMEOUT()), flows.Pause)
+    assert isinstance(flow.send(None), flows.Call)
+    sending = flows.send(signed(), 60.0)
+    next(sending)
+    assert isinstance(sending.throw(TIMEOUT()), flows.Pause)
+
+
+def test_the_faucet_is_asked_once_and_its_transaction_is_waited_for_in_slices() -> None:
+    accepted = {"id": "0x01", "status": "pending", "duplicate": False}
+    receipt, calls = drive(
+        flows.faucet(OTHER.address, flows.motes_of("1", None), 200.0), [accepted, TIMEOUT(), answer_of("0x01")]
+    )
+    assert receipt.succeeded
+    assert [call.method for call in calls] == ["dev_faucet", "tx_wait", "tx_wait"]
+    assert all(call.params.get("timeout_ms", 0) <= flows.WAIT_SLICE_MS for call in calls)
+    with pytest.raises(TransactionExpiredError):
+        drive(flows.faucet(OTHER.address, flows.motes_of("1", None), 9.0), [accepted, {"id": "0x01", "status": "expired"}])
 
 
 def test_waiting_goes_on_in_slices_until_the_time_is_up() -> None:
@@ -365,14 +409,17 @@ def tried(attempts: rpc.Attempts, *failures: UnavailableError) -> Iterator[int]:
 
 
 def test_attempts_go_round_from_the_last_good_endpoint() -> None:
-    attempts = rpc.Attempts(3, 1, "tx_send")
+    attempts = rpc.Attempts(3, 1, "tx_get")
     assert list(tried(attempts, UnreachableError("a"), ConnectionLostError("b"), UnreachableError("c"))) == [1, 2, 0]
-    assert isinstance(attempts.error, ConnectionLostError)  # it may have had its effect: that outweighs the others
+    assert isinstance(attempts.error, ConnectionLostError)
 
 
-def test_the_faucet_is_not_asked_twice() -> None:
-    attempts = rpc.Attempts(3, 0, "dev_faucet")
+@pytest.mark.parametrize("method", ["dev_faucet", "admin_stop", "tx_send", "tx_sendBatch"])
+def test_what_may_have_had_its_effect_is_not_asked_of_another_node_unsaid(method: str) -> None:
+    """Another node's refusal, or no connection to it, must not hide that the first one may have taken the transaction."""
+    attempts = rpc.Attempts(3, 0, method)
     assert list(tried(attempts, UnreachableError("a"), ConnectionLostError("b"), UnreachableError("c"))) == [0, 1]
+    assert isinstance(attempts.error, ConnectionLostError)
 
 
 def test_a_node_that_syncs_is_passed_over_and_other_answers_are_final() -> None:
@@ -406,6 +453,8 @@ async def test_a_receipt_is_believed_with_its_proof_only(tmp_path: Path) -> None
     receipt.verify(genesis_hash)
     receipt.verify("0x" + genesis_hash.hex())
     lie = Event("asset", "Transferred", dict(receipt.events[0].fields) | {"amount": "6"})
+    fields = receipt.events[0].fields
+    swapped = {"recipient": fields["sender"], "sender": fields["recipient"], "amount": "5"}  # the same values in the same order
     for changed in (
         replace(receipt, id="0x" + "00" * 32),
         replace(receipt, status="failed"),
@@ -415,6 +464,8 @@ async def test_a_receipt_is_believed_with_its_proof_only(tmp_path: Path) -> None
         replace(receipt, results=("5",)),
         replace(receipt, events=()),
         replace(receipt, events=(lie,)),
+        replace(receipt, events=(Event("asset", "Transferred", swapped),)),
+        replace(receipt, results=({},)),
         replace(receipt, proof=None),
     ):
         with pytest.raises(BadProofError):

@@ -7,7 +7,7 @@ from ledger.errors import NotFoundError, unreachable
 from ledger.policy import HRP
 from ledger.types import MOTES_PER_DATR, Height
 from node.rpc import views
-from node.rpc.context import VERSION, Context, take_turns
+from node.rpc.context import VERSION, Context
 from node.rpc.jsonrpc import InvalidParamsError, Json
 from node.rpc.schema import BlockRef, Flag, Hash, MethodTable, integer, openrpc_document, text
 from node.rpc.views import INTEGER, MOTES, TEXT, page, ref, shape
@@ -90,22 +90,11 @@ async def get_block(rpc: Context, height: BlockRef | None = None, full: Flag = F
     answer = {"height": header.height, "hash": view["hash"], "header": view, "size_bytes": sum(map(len, bodies))}
     if not full:
         return answer | {"transactions": [views.hex_of(tx_id) for tx_id in rpc.node.tx_ids(header.height) or ()]}
-    transactions = []
-    for index, raw in enumerate(bodies):
-        transactions.append(views.transaction_view(rpc.registry, rpc.node.decode_transaction(raw)))
-        await take_turns(index)
-    answer |= {"transactions": transactions, "receipts": await _receipts(rpc, header.height)}
-    await asyncio.sleep(0)  # writing a big answer out takes a turn of its own
-    return answer
-
-
-async def _receipts(rpc: Context, height: Height) -> Json:
-    await asyncio.sleep(0)
-    found = []
-    for index, receipt in enumerate(rpc.node.receipts(height) or ()):
-        found.append(receipt_to_json(rpc.registry, receipt))
-        await take_turns(index)
-    return found
+    transactions = await rpc.turns.each(bodies, rpc.decoded_view)
+    receipts = rpc.node.receipts(header.height) or ()
+    await asyncio.sleep(0)  # reading them from the store took a turn of its own
+    shown = await rpc.turns.each(receipts, lambda receipt: receipt_to_json(rpc.registry, receipt))
+    return answer | {"transactions": transactions, "receipts": shown}
 
 
 @METHODS.method("chain_getCommit", result=ref("Certificate"))

@@ -2,6 +2,7 @@
 
 from typing import Final
 
+from ledger.errors import NotFoundError
 from ledger.policy import format_address
 from node.rpc.context import Context
 from node.rpc.jsonrpc import Json
@@ -10,6 +11,7 @@ from node.rpc.views import ADDRESS, ANY, MOTES, TEXT, page, shape, state_read
 from vm.abi_json import args_from_json, value_to_json
 from vm.contracts.asset import NAME as ASSET
 from vm.contracts.asset import Asset
+from vm.strict_json import show
 
 METHODS: Final = MethodTable()
 
@@ -42,6 +44,8 @@ async def contract_list(rpc: Context) -> Json:
 @METHODS.method("contract_abi", result={"type": "object", "description": "the contract's interface: methods, events, errors"})
 async def contract_abi(rpc: Context, name: Name) -> Json:
     """Return a contract's ABI: methods with their types, events, errors and storage."""
+    if name not in rpc.registry.names():
+        raise NotFoundError("not_found", f"there is no contract {show(name)}", hint="contract_list names them", contract=name)
     return rpc.registry.abi(name)
 
 

@@ -7,7 +7,7 @@ from ledger.transaction import Call
 from ledger.types import TxId
 from node.api import Submission, TxStatus
 from node.rpc import views
-from node.rpc.context import Context, take_turns
+from node.rpc.context import Context
 from node.rpc.jsonrpc import InvalidParamsError, Json, error_body
 from node.rpc.schema import (
     Address,
@@ -62,7 +62,7 @@ async def settled(rpc: Context, submission: Submission, raw: bytes | None, wait:
         body = rpc.node.decode_transaction(raw).body
         valid_until_ms, calls = body.valid_until_ms, body.calls
     if wait == "final" and not status.is_final:
-        status = await rpc.node.wait_final(status.id, timeout_ms, valid_until_ms)
+        status = await rpc.wait_final(status.id, timeout_ms, valid_until_ms)
     return _submission_view(rpc, status, submission.duplicate, calls)
 
 
@@ -83,11 +83,7 @@ def _submission_view(rpc: Context, status: TxStatus, duplicate: bool, calls: tup
 async def send_batch(rpc: Context, raws: Raws) -> Json:
     """Send up to 1,000 signed transactions, in order. Each gets its own answer: {id, status, duplicate} or {id, error}."""
     submissions = await _submit_all(rpc, raws)
-    answers = []
-    for index, submission in enumerate(submissions):
-        answers.append(_batch_item(rpc, submission))
-        await take_turns(index)
-    return answers
+    return await rpc.turns.each(submissions, lambda submission: _batch_item(rpc, submission))
 
 
 async def _submit_all(rpc: Context, raws: list[str]) -> list[Submission]:
@@ -130,7 +126,7 @@ async def wait(
     prove: Flag = False,
 ) -> Json:
     """Return a transaction's final status as soon as there is one. Errors: wait_timeout. `prove` as in `tx_get`."""
-    return _status(rpc, await rpc.node.wait_final(TxId(id_), timeout_ms, valid_until_ms), prove)
+    return _status(rpc, await rpc.wait_final(TxId(id_), timeout_ms, valid_until_ms), prove)
 
 
 def _status(rpc: Context, status: TxStatus, prove: bool) -> Json:
@@ -150,7 +146,8 @@ def _proof(rpc: Context, view: Json) -> Json:
 async def decode(rpc: Context, raw: HexBytes | None = None, call: CallJson | None = None) -> Json:
     """Return a transaction's fields and a sentence for people (`text`), of its raw bytes or of one call in JSON."""
     if raw is not None and call is None:
-        return views.transaction_view(rpc.registry, rpc.node.decode_transaction(raw))
+        [view] = await rpc.turns.each([raw], rpc.decoded_view)
+        return view
     canonical = _canonical(rpc, _given(raw, call))
     return {"calls": [views.call_view(rpc.registry, canonical)], "text": views.call_text(rpc.registry, canonical)}
 
@@ -174,7 +171,7 @@ async def simulate(
         transaction = rpc.node.decode_transaction(raw)
         if (asked := transaction.body.gas_limit) > (most := rpc.node.parameters.block_max_gas):
             raise TooLargeError("gas limit", limit=most, got=asked, hint="no block has room for it")
-        receipt, calls = rpc.node.simulate(transaction), transaction.body.calls
+        [receipt], calls = await rpc.turns.each([transaction], rpc.node.simulate), transaction.body.calls
     else:
         calls = (_canonical(rpc, _given(raw, call)),)
         if sender is None:
