@@ -17,7 +17,7 @@ from node.tasks import Tasks
 from p2p.messages import Transactions, batch_transactions
 from p2p.transport import Transport
 
-FLUSH_S: Final = 0.002
+FLUSH_S: Final = 0.005
 REPEAT_S: Final = 3.0
 MAX_REPEATED: Final = 500
 MAX_INTRODUCED: Final = 5_000
