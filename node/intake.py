@@ -10,12 +10,13 @@ import contextlib
 from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Final
 
-from ledger.errors import DatacarError, RejectedError
+from ledger.errors import DatacarError, RejectedError, TooLargeError
 from ledger.hashing import Hasher, Tag
 from ledger.transaction import Transaction
 from ledger.types import MemberId, TxHash
 from node.chain import Chain
 from node.mempool import Mempool
+from vm.gas import max_gas_limit
 
 MAX_UNVERIFIED: Final = 10_000  # for each member
 MAX_UNVERIFIED_BYTES: Final = 16 * 1024 * 1024
@@ -84,6 +85,12 @@ class Intake:
                 got=valid_until_ms,
             )
 
+    def _check_gas_limit(self, transaction: Transaction) -> None:
+        """Refuse what asks for more gas than any block gives to one transaction: it would stay pending for nothing."""
+        limit = max_gas_limit(self.chain.parameters.block_max_gas)
+        if transaction.body.gas_limit > limit:
+            raise TooLargeError("the transaction's gas limit", limit=limit, got=transaction.body.gas_limit)
+
     # ---- gossip
 
     @property
@@ -139,11 +146,11 @@ class Intake:
                 self.refused += 1
 
     def _pool_gossip(self, transaction: Transaction, now_ms: int) -> None:
-        """Hold gossip to what a wallet is held to, but for its funds: they may still be on their way to this node."""
+        """Hold gossip to time, gas limit, room and signatures. Its calls are not asked: a block can hold one that fails."""
         if self.mempool.find(transaction.id) is None and self.chain.committed_at(transaction.id) is None:
             self._check_time(transaction, now_ms)
+            self._check_gas_limit(transaction)
             self.mempool.check_room(transaction)
-            self.chain.executor.check_transaction(transaction)
             transaction.check_signatures()
             self._add(transaction)
 
@@ -170,7 +177,7 @@ class Intake:
         transaction.check_signatures()
         with contextlib.suppress(DatacarError):
             self._check_time(transaction, now_ms)
-            self.chain.executor.check_transaction(transaction)
+            self._check_gas_limit(transaction)
             self._add(transaction)
         if self.mempool.get(tx_hash) is None and len(self._extra) < MAX_EXTRA:
             self._extra[tx_hash] = transaction

@@ -91,7 +91,9 @@ class CoreNetwork:
         """Return the RPC side of a node."""
         return NodeService(self.genesis, self.drivers[index], ACCOUNT_SEEDS[10])
 
-    def transfer(self, sender: int, to: Address, amount: int, valid_for_ms: int = 60_000) -> Transaction:
+    def transfer(
+        self, sender: int, to: Address, amount: int, valid_for_ms: int = 60_000, gas_limit: int = 100_000
+    ) -> Transaction:
         """Return a signed transfer from a funded account."""
         seed = ACCOUNT_SEEDS[sender]
         body = TransactionBody(
@@ -100,6 +102,6 @@ class CoreNetwork:
             time.time_ns() // 1_000_000 + valid_for_ms,
             chain_tag_of(self.genesis.spec.hash),
             (Call("asset", "transfer", (to, amount)),),
-            100_000,
+            gas_limit,
         )
         return body.sign(self.genesis.spec.hash, (seed,))

@@ -191,9 +191,12 @@ async def test_bodies_that_are_not_the_header_s_halt_nobody(tmp_path: Path) -> N
 
 async def test_junk_that_no_block_can_hold_costs_no_view(tmp_path: Path) -> None:
     net = await start(tmp_path)
-    junk = net.transfer(0, ADDRESSES[1], 1, valid_for_ms=2**52)
+    junk = (
+        net.transfer(0, ADDRESSES[1], 1, valid_for_ms=2**52).raw,
+        net.transfer(0, ADDRESSES[1], 1, gas_limit=2**39).raw,
+    )
     for index in range(4):
-        net.drivers[index].on_message(net.keys[(index + 1) % 4].member.id, Transactions((junk.raw,)))
+        net.drivers[index].on_message(net.keys[(index + 1) % 4].member.id, Transactions(junk))
     await asyncio.sleep(1.5)
     assert [driver.replica.view for driver in net.drivers.values()] == [0] * 4
     assert all(len(driver.intake.mempool) == 0 for driver in net.drivers.values())
