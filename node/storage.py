@@ -56,6 +56,7 @@ class LevelStore:
                 str(path),
                 create_if_missing=True,
                 paranoid_checks=True,
+                compression=None,  # hashes, keys and signatures do not compress: trying costs CPU at every compaction
                 bloom_filter_bits=10,
                 lru_cache_size=64 * 1024 * 1024,
                 write_buffer_size=16 * 1024 * 1024,
