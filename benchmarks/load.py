@@ -101,7 +101,6 @@ class Load:
         self._prepared = prepared
         self._by_id = {item.id: item for item in prepared}
         self._answers: dict[int, list[Sent]] = {}
-        self._unanswered = 0
         self._worst_lag_s = 0.0
         self._over = False
 

@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from consensus.messages import Signed
+from consensus.messages import Commit, Prepare, Signed
 from ledger.types import Height, MemberId
 
 MAX_PER_SENDER: Final = 8
@@ -24,4 +24,4 @@ class Inbox:
         """Empty the buffer and return what is of `height`, proposals before the votes that need them."""
         messages = [item for held in self._held.values() for item in held if item.message.height == height]
         self._held.clear()
-        return tuple(sorted(messages, key=lambda item: hasattr(item.message, "block_hash")))
+        return tuple(sorted(messages, key=lambda item: isinstance(item.message, Prepare | Commit)))

@@ -29,12 +29,12 @@ class BodyCollector:
         self._me = me
         self._arrived = asyncio.Event()
         self._wanted: dict[BlockHash, Header] = {}
-        self._missing: frozenset[TxHash] = frozenset()
+        self._missing: dict[BlockHash, frozenset[TxHash]] = {}
 
     def reset(self) -> None:
         """Forget what past heights needed."""
         self._wanted.clear()
-        self._missing = frozenset()
+        self._missing.clear()
         self._intake.forget_extra()
 
     async def collect(self, proposal: Proposal) -> tuple[Transaction, ...]:
@@ -46,7 +46,7 @@ class BodyCollector:
         holders, asked = self._holders(proposal.header.proposer), 0
         ask_at = loop.time() + GRACE_S
         while missing := await self._verify_held(proposal.tx_hashes):
-            self._missing = frozenset(missing)
+            self._missing[proposal.block_hash] = frozenset(missing)
             self._arrived.clear()
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._arrived.wait(), max(0.0, ask_at - loop.time()))
@@ -54,6 +54,7 @@ class BodyCollector:
                 self._transport.send(holders[asked % len(holders)], GetBodies(proposal.block_hash, tuple(missing)))
                 asked += 1
                 ask_at = loop.time() + RETRY_S
+        self._missing.pop(proposal.block_hash, None)
         return tuple(found for tx_hash in proposal.tx_hashes if (found := self._intake.find(tx_hash)) is not None)
 
     def want_block(self, header: Header, block_hash: BlockHash, holders: Sequence[MemberId]) -> None:
@@ -69,7 +70,7 @@ class BodyCollector:
         header = self._wanted.get(message.block_hash)
         whole = header is not None and list_root(self._intake.chain.genesis_hash, tx_hashes) == header.transactions_root
         for tx_hash, raw in zip(tx_hashes, message.raws, strict=True):
-            if whole or tx_hash in self._missing:
+            if whole or self._lacks(tx_hash):
                 self._intake.take_wanted(tx_hash, raw)
         self.on_gossip(tx_hashes)
         if header is None or not whole:
@@ -79,8 +80,12 @@ class BodyCollector:
 
     def on_gossip(self, tx_hashes: Iterable[TxHash]) -> None:
         """Look again if something came that a proposal lacks."""
-        if not self._missing.isdisjoint(tx_hashes):
+        if self._missing and any(map(self._lacks, tx_hashes)):
             self._arrived.set()
+
+    def _lacks(self, tx_hash: TxHash) -> bool:
+        """Return whether a proposal of this height waits for the transaction."""
+        return any(tx_hash in missing for missing in self._missing.values())
 
     async def _verify_held(self, tx_hashes: Sequence[TxHash]) -> list[TxHash]:
         """Verify what is here of a proposal, in chunks, and return what is not."""

@@ -55,6 +55,7 @@ MAX_AUTHENTIC: Final = 8_192
 FULL_BATCH: Final = 256  # so many waiting transactions need no batch delay
 LOADED_SIZE: Final = 16  # after a block of so many, gathering longer saves more of the fixed cost of blocks than it delays
 LOADED_STRETCH: Final = 3
+LOOK_AGAIN_S: Final = 0.1
 
 log = structlog.get_logger("consensus")
 
@@ -257,17 +258,18 @@ class Driver:
 
     def _build(self, request: BuildBlock) -> None:
         """Build and execute a block; None is the answer when there is nothing to put into one and no need for an empty one."""
-        self.intake.mempool.unpin()
-        now, me = now_ms(), self.replica.config.me
-        mempool = self.intake.mempool
+        now, me, mempool = now_ms(), self.replica.config.me, self.intake.mempool
+        mempool.unpin()
         executed, refused = self.chain.build(mempool.candidates(), request.max_transactions, request.view, me, now)
         mempool.defer(transaction.tx_hash for transaction in refused)
         candidate: Proposal | None = None
         if executed.transactions or request.allow_empty or self._heartbeat_due(now) or mempool.has_expired(now):
             self._executed[executed.block_hash] = executed
             tx_hashes = tuple(transaction.tx_hash for transaction in executed.transactions)
-            self.intake.mempool.pin(tx_hashes)
+            mempool.pin(tx_hashes)
             candidate = Proposal(executed.block_hash, executed.header, tx_hashes)
+        elif mempool.pending and self._work_timer is None:  # not yet by our clock: others may see it otherwise, so look again
+            self._work_timer = asyncio.get_running_loop().call_later(LOOK_AGAIN_S, self._work_due)
         self._inputs.append(lambda: self.replica.on_candidate(candidate, now_ms()))
 
     def _execute(self, proposal: Proposal) -> None:

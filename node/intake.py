@@ -146,13 +146,20 @@ class Intake:
                 self.refused += 1
 
     def _pool_gossip(self, transaction: Transaction, now_ms: int) -> None:
-        """Hold gossip to time, gas limit, room and signatures. Its calls are not asked: a block can hold one that fails."""
-        if self.mempool.find(transaction.id) is None and self.chain.committed_at(transaction.id) is None:
-            self._check_time(transaction, now_ms)
-            self._check_gas_limit(transaction)
+        """Verify and pool gossip. Its calls are not asked: a block can hold one that fails."""
+        if self._is_new(transaction):
+            self._check_includable(transaction, now_ms)
             self.mempool.check_room(transaction)
             transaction.check_signatures()
             self._add(transaction)
+
+    def _is_new(self, transaction: Transaction) -> bool:
+        return self.mempool.find(transaction.id) is None and self.chain.committed_at(transaction.id) is None
+
+    def _check_includable(self, transaction: Transaction, now_ms: int) -> None:
+        """Raise for what no block could hold: pending all the same, it would have every primary replaced for not proposing it."""
+        self._check_time(transaction, now_ms)
+        self._check_gas_limit(transaction)
 
     def _add(self, transaction: Transaction) -> None:
         if self.mempool.add(transaction):
@@ -175,10 +182,10 @@ class Intake:
         """
         transaction = self.decode(self._release(tx_hash))
         transaction.check_signatures()
-        with contextlib.suppress(DatacarError):
-            self._check_time(transaction, now_ms)
-            self._check_gas_limit(transaction)
-            self._add(transaction)
+        if self._is_new(transaction):
+            with contextlib.suppress(DatacarError):
+                self._check_includable(transaction, now_ms)
+                self._add(transaction)
         if self.mempool.get(tx_hash) is None and len(self._extra) < MAX_EXTRA:
             self._extra[tx_hash] = transaction
         return transaction

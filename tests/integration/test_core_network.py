@@ -234,3 +234,32 @@ async def test_heartbeats_come_though_the_wall_clock_is_slewed(tmp_path: Path, m
     monkeypatch.setattr("node.driver.now_ms", lambda: (began + int((time.time_ns() - began) * 0.98)) // 1_000_000)
     await until(lambda: net.service(0).tip.height >= base + 2, 15)
     await net.stop()
+
+
+async def test_transaction_committed_before_is_not_pending_again_because_a_proposal_names_it(tmp_path: Path) -> None:
+    """A primary that proposes an old transaction must not fill the others' pools with what no block can hold."""
+    net = await start(tmp_path)
+    service, item = net.service(0), net.transfer(0, ADDRESSES[1], 1)
+    await service.submit([item.raw])
+    await service.wait_final(item.id, 15_000)
+    intake = net.drivers[1].intake
+    await until(lambda: intake.chain.committed_at(item.id) is not None)
+    intake.take_wanted(item.tx_hash, item.raw)
+    intake.verify_now(item.tx_hash, time.time_ns() // 1_000_000)
+    assert intake.find(item.tx_hash) is not None, "the proposal can be judged"
+    assert len(intake.mempool) == 0
+    await net.stop()
+
+
+async def test_what_a_slow_clock_may_not_include_yet_is_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Valid for a whole window by the clock of who took it, it is too far ahead for a primary 400 ms behind: not for long."""
+    net = await start(tmp_path)
+    monkeypatch.setattr("node.driver.now_ms", lambda: time.time_ns() // 1_000_000 - 400)
+    item = net.transfer(0, ADDRESSES[1], 1, valid_for_ms=net.genesis.spec.parameters.tx_window_ms)
+    (answer,) = await net.service(1).submit([item.raw])
+    assert answer.error is None
+    began, status = time.monotonic(), await net.service(1).wait_final(item.id, 10_000)
+    assert status.state is TxState.SUCCEEDED
+    assert time.monotonic() - began < 2
+    assert [driver.replica.view for driver in net.drivers.values()] == [0] * 4
+    await net.stop()
