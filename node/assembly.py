@@ -1,8 +1,10 @@
 """Puts a node together from its configuration: disk, chain, replica, pool, transport and driver, without its RPC."""
 
 import contextlib
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable
+from dataclasses import dataclass
 from importlib.metadata import version
+from typing import TypeAlias
 
 import structlog
 
@@ -12,21 +14,25 @@ from consensus.round import Tip
 from consensus.sign_state import SignState
 from genesis.block import GenesisBlock
 from genesis.spec import GenesisSpec
+from ledger.committee import Member
 from ledger.crypto import public_key
 from ledger.errors import RejectedError
 from ledger.transaction import Transaction
 from ledger.types import Height, MemberId
+from node.block_store import BlockStore
 from node.chain import Chain
-from node.clock import now_ms
+from node.clock import Clock, now_ms
 from node.config import NodeConfig
 from node.driver import Driver
 from node.finality import Finality
 from node.intake import Intake
 from node.mempool import Mempool, MempoolLimits
+from node.ports import Network
 from node.secret_files import read_secret, read_seed
-from node.sign_file import SignFile
-from node.storage import BlockStore
+from node.sign_file import SignFile, open_sign_file
+from node.storage import open_block_store
 from p2p.messages import Application
+from p2p.peers import Handler
 from p2p.tls import LocalIdentity
 from p2p.transport import Transport
 from vm.executor import Executor
@@ -63,67 +69,107 @@ class _Switchboard:
         self.driver.on_disconnected(member_id, reason)
 
 
-@contextlib.asynccontextmanager
-async def running_driver(
-    config: NodeConfig, genesis: GenesisBlock, fail: Callable[[BaseException], None]
-) -> AsyncIterator[Driver]:
-    """A driver that takes part in consensus; leaving the context stops it and closes its files."""
-    seed = read_seed(config.node.consensus_key, "the consensus key")
-    me = MemberId(config.node.member_id)
-    check_identity(genesis.spec, me, seed)
-    async with contextlib.AsyncExitStack() as stack:
-        store = BlockStore(config.node.data_dir / "db", genesis.spec.hash)
-        stack.callback(store.close)
-        sign_file = SignFile(config.node.data_dir)
-        stack.callback(sign_file.close)
-        chain = Chain(genesis, store, Executor(default_registry()))
-        driver = _wire(config, chain, me, seed, sign_file, fail)
-        await driver.transport.start()
-        stack.push_async_callback(driver.transport.stop)
-        driver.start()
-        stack.push_async_callback(driver.stop)
-        yield driver
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Who this node is, and the settings of its own that no other member needs to know."""
+
+    me: MemberId
+    seed: bytes
+    mempool: MempoolLimits
+    batch_delay_ms: int
+    resend_ms: int
 
 
-def _wire(
-    config: NodeConfig, chain: Chain, me: MemberId, seed: bytes, sign_file: SignFile, fail: Callable[[BaseException], None]
+Connect: TypeAlias = Callable[[Handler, Callable[[], Height], Iterable[Member]], Network]
+"""Makes the node's network of what is told to it, the height for its handshakes, and the members of now."""
+
+
+def build_driver(
+    genesis: GenesisBlock,
+    store: BlockStore,
+    sign_file: SignFile,
+    settings: Settings,
+    clock: Clock,
+    connect: Connect,
+    fail: Callable[[BaseException], None],
 ) -> Driver:
+    """Put a node together on any disk, clock and network; it takes part once it is started."""
+    chain = Chain(genesis, store, Executor(default_registry()))
+    mempool = Mempool(settings.mempool)
     switchboard = _Switchboard()
-    limits = MempoolLimits(config.mempool.max_transactions, config.mempool.max_bytes, config.mempool.sender_share_percent)
-    mempool = Mempool(limits)
-    transport = Transport(
-        LocalIdentity(me, config.node.tls_certificate.read_bytes(), read_secret(config.node.tls_key, "the TLS key")),
-        chain.genesis_hash,
-        chain.committee.members,
-        switchboard,
-        listen_host=config.p2p.host,
-        listen_port=config.p2p.port,
-        tip=switchboard.tip,
-        wall_ms=now_ms,
-        software_version=version("datacar"),
-    )
     switchboard.driver = Driver(
         chain=chain,
-        replica=_replica(config, chain, me, sign_file.load()),
-        seed=seed,
+        replica=_replica(settings, chain, sign_file.load()),
+        seed=settings.seed,
         sign_file=sign_file,
         intake=Intake(chain, mempool, switchboard.accepted),
         finality=Finality(chain, mempool),
-        transport=transport,
-        batch_delay_ms=config.consensus.batch_delay_ms,
+        network=connect(switchboard, switchboard.tip, chain.committee.members),
+        clock=clock,
+        batch_delay_ms=settings.batch_delay_ms,
         fail=fail,
     )
     return switchboard.driver
 
 
-def _replica(config: NodeConfig, chain: Chain, me: MemberId, state: SignState | None) -> Replica:
+def _replica(settings: Settings, chain: Chain, state: SignState | None) -> Replica:
     """The replica as the disk left it. Without a sign-state it is quarantined: the state is made together with the key."""
     if state is None:
         log.warning("no readable sign-state: signing nothing until the chain has grown past every vote this key may have cast")
     params = chain.parameters
-    timing = Timing(params.base_timeout_ms, params.timeout_cap_ms, config.consensus.resend_ms, params.clock_drift_ms)
-    replica_config = ReplicaConfig(me, chain.genesis_hash, params.block_max_transactions, timing)
+    timing = Timing(params.base_timeout_ms, params.timeout_cap_ms, settings.resend_ms, params.clock_drift_ms)
+    replica_config = ReplicaConfig(settings.me, chain.genesis_hash, params.block_max_transactions, timing)
     return Replica(replica_config, chain.committee, Tip(chain.tip, chain.tip_hash, chain.tip_certificate), state)
+
+
+@contextlib.asynccontextmanager
+async def running_driver(
+    config: NodeConfig, genesis: GenesisBlock, fail: Callable[[BaseException], None], clock: Clock = now_ms
+) -> AsyncIterator[Driver]:
+    """A driver that takes part in consensus over sockets; leaving the context stops it and closes its files."""
+    settings = _settings(config)
+    check_identity(genesis.spec, settings.me, settings.seed)
+    transports: list[Transport] = []
+
+    def connect(handler: Handler, tip: Callable[[], Height], members: Iterable[Member]) -> Network:
+        transports.append(_transport(config, genesis.spec.hash, handler, tip, members))
+        return transports[0]
+
+    async with contextlib.AsyncExitStack() as stack:
+        store = open_block_store(config.node.data_dir / "db", genesis.spec.hash)
+        stack.callback(store.close)
+        sign_file = open_sign_file(config.node.data_dir)
+        stack.callback(sign_file.close)
+        driver = build_driver(genesis, store, sign_file, settings, clock, connect, fail)
+        await transports[0].start()
+        stack.push_async_callback(transports[0].stop)
+        driver.start()
+        stack.push_async_callback(driver.stop)
+        yield driver
+
+
+def _settings(config: NodeConfig) -> Settings:
+    limits = MempoolLimits(config.mempool.max_transactions, config.mempool.max_bytes, config.mempool.sender_share_percent)
+    seed = read_seed(config.node.consensus_key, "the consensus key")
+    me = MemberId(config.node.member_id)
+    return Settings(me, seed, limits, config.consensus.batch_delay_ms, config.consensus.resend_ms)
+
+
+def _transport(
+    config: NodeConfig, genesis_hash: bytes, handler: Handler, tip: Callable[[], Height], members: Iterable[Member]
+) -> Transport:
+    key = read_secret(config.node.tls_key, "the TLS key")
+    return Transport(
+        LocalIdentity(MemberId(config.node.member_id), config.node.tls_certificate.read_bytes(), key),
+        genesis_hash,
+        members,
+        handler,
+        listen_host=config.p2p.host,
+        listen_port=config.p2p.port,
+        tip=tip,
+        wall_ms=now_ms,
+        software_version=version("datacar"),
+    )
 
 
 def check_identity(spec: GenesisSpec, me: MemberId, seed: bytes) -> None:

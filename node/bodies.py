@@ -10,10 +10,10 @@ from ledger.block import Header
 from ledger.list_root import list_root
 from ledger.transaction import Transaction
 from ledger.types import BlockHash, MemberId, TxHash
-from node.clock import now_ms
+from node.clock import Clock
 from node.intake import Intake
+from node.ports import Network
 from p2p.messages import Bodies, GetBodies
-from p2p.transport import Transport
 
 GRACE_S: Final = 0.01  # gossip that is on its way costs nothing; asking for it again does
 RETRY_S: Final = 0.2
@@ -23,9 +23,10 @@ CHUNK: Final = 32
 class BodyCollector:
     """Collects bodies for the proposals of one height at a time. Waits end with the height (`reset`)."""
 
-    def __init__(self, intake: Intake, transport: Transport, me: MemberId) -> None:
+    def __init__(self, intake: Intake, network: Network, me: MemberId, clock: Clock) -> None:
         self._intake = intake
-        self._transport = transport
+        self._clock = clock
+        self._network = network
         self._me = me
         self._arrived = asyncio.Event()
         self._wanted: dict[BlockHash, Header] = {}
@@ -51,7 +52,7 @@ class BodyCollector:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._arrived.wait(), max(0.0, ask_at - loop.time()))
             if loop.time() >= ask_at:
-                self._transport.send(holders[asked % len(holders)], GetBodies(proposal.block_hash, tuple(missing)))
+                self._network.send(holders[asked % len(holders)], GetBodies(proposal.block_hash, tuple(missing)))
                 asked += 1
                 ask_at = loop.time() + RETRY_S
         self._missing.pop(proposal.block_hash, None)
@@ -62,7 +63,7 @@ class BodyCollector:
         self._wanted[block_hash] = header
         for holder in holders:
             if holder != self._me:
-                self._transport.send(holder, GetBodies(block_hash, ()))
+                self._network.send(holder, GetBodies(block_hash, ()))
 
     def on_bodies(self, message: Bodies) -> Proposal | None:
         """Take bodies that arrived; return the proposal when they complete a block that was asked for as a whole."""
@@ -94,7 +95,7 @@ class BodyCollector:
             if self._intake.find(tx_hash) is not None:
                 continue
             if self._intake.has_unverified(tx_hash):
-                self._intake.verify_now(tx_hash, now_ms())
+                self._intake.verify_now(tx_hash, self._clock())
                 verified += 1
                 if verified % CHUNK == 0:
                     await asyncio.sleep(0)

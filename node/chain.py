@@ -21,8 +21,8 @@ from ledger.policy import contract_address
 from ledger.state_tree import StateRoot, StateTree, TreeUpdate
 from ledger.transaction import Transaction
 from ledger.types import BlockHash, Height, MemberId, TxId, View
+from node.block_store import BlockStore, StorageError
 from node.mempool import Mempool
-from node.storage import BlockStore, StorageError
 from vm.context import BlockContext
 from vm.executor import BlockExecution, Executor
 

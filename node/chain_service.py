@@ -2,7 +2,7 @@
 
 import secrets
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Final
 
 from genesis.block import GenesisBlock
@@ -19,7 +19,7 @@ from ledger.transaction import SALT_BYTES, Call, Transaction, TransactionBody, c
 from ledger.types import Address, BlockHash, Height, TxId
 from node.api import Submission, TxState, TxStatus
 from node.chain import Chain
-from node.clock import now_ms
+from node.clock import Clock, now_ms
 from node.finality import Finality
 from node.intake import Intake
 from node.prover import ReceiptProver
@@ -41,7 +41,7 @@ class ChainService:
         intake: Intake,
         finality: Finality,
         faucet_seed: bytes | None,
-        clock: Callable[[], int] = now_ms,
+        clock: Clock = now_ms,
     ) -> None:
         self._genesis = genesis
         self._chain = chain

@@ -41,15 +41,15 @@ from ledger.transaction import Transaction
 from ledger.types import BlockHash, Height, MemberId
 from node.bodies import BodyCollector
 from node.chain import Chain, ExecutedBlock
-from node.clock import now_ms
+from node.clock import Clock
 from node.finality import Finality
 from node.gossip import Gossip
 from node.intake import Intake
+from node.ports import Network
 from node.sign_file import SignFile
 from node.sync import BlockSync
 from node.tasks import Tasks
 from p2p.messages import Application, Blocks, Bodies, Consensus, GetBlocks, GetBodies, Status, Transactions, fit_blocks
-from p2p.transport import Transport
 
 MAX_AUTHENTIC: Final = 8_192
 FULL_BATCH: Final = 256  # so many waiting transactions need no batch delay
@@ -72,7 +72,8 @@ class Driver:
         sign_file: SignFile,
         intake: Intake,
         finality: Finality,
-        transport: Transport,
+        network: Network,
+        clock: Clock,
         batch_delay_ms: int,
         fail: Callable[[BaseException], None],
     ) -> None:
@@ -80,15 +81,16 @@ class Driver:
         self.replica = replica
         self.intake = intake
         self.finality = finality
-        self.transport = transport
+        self.network = network
+        self.clock = clock
         self._tasks = Tasks(self._broken)
-        self.gossip = Gossip(intake, transport, self._tasks)
-        self.sync = BlockSync(chain, intake, transport, self, self._tasks)
+        self.gossip = Gossip(intake, network, self._tasks, clock)
+        self.sync = BlockSync(chain, intake, network, self, self._tasks)
         self.committed_blocks = 0
         self.committed_transactions = 0
-        self.last_commit_ms = now_ms()
+        self.last_commit_ms = clock()
         self._last_size = 0
-        self._bodies = BodyCollector(intake, transport, replica.config.me)
+        self._bodies = BodyCollector(intake, network, replica.config.me, clock)
         self._seed = seed
         self._sign_file = sign_file
         self._batch_delay_ms = batch_delay_ms
@@ -107,7 +109,7 @@ class Driver:
 
     def start(self) -> None:
         """Take up consensus where the disk says; needs a running event loop."""
-        self._post(lambda: self.replica.start(now_ms()))
+        self._post(lambda: self.replica.start(self.clock()))
         self._schedule_work()
 
     async def stop(self) -> None:
@@ -131,7 +133,7 @@ class Driver:
     def on_connected(self, member_id: MemberId) -> None:
         """Tell a new peer our tip and what is pending."""
         log.info("member connected", member=member_id)
-        self.transport.send(member_id, Status(self.chain.tip.height, self.chain.tip_hash))
+        self.network.send(member_id, Status(self.chain.tip.height, self.chain.tip_hash))
         self.gossip.introduce(member_id)
 
     def on_disconnected(self, member_id: MemberId, reason: str) -> None:
@@ -149,15 +151,15 @@ class Driver:
                 self._bodies.on_gossip(self.gossip.receive(member_id, raws))
             case Status(height, _):
                 self.sync.tips[member_id] = height
-                self._post(lambda: self.replica.on_peer_tip(member_id, height, now_ms()))
+                self._post(lambda: self.replica.on_peer_tip(member_id, height, self.clock()))
             case GetBodies():
                 self._send_bodies(member_id, message)
             case Bodies():
                 if (proposal := self._bodies.on_bodies(message)) is not None:
-                    self._post(lambda: self.replica.on_bodies(proposal, now_ms()))
+                    self._post(lambda: self.replica.on_bodies(proposal, self.clock()))
             case GetBlocks(from_height, count):
                 items = (self._certified(Height(from_height + offset)) for offset in range(count))
-                self.transport.send(member_id, fit_blocks(item for item in items if item is not None))
+                self.network.send(member_id, fit_blocks(item for item in items if item is not None))
             case Blocks():
                 self.sync.on_blocks(member_id, message)
             case _:
@@ -173,9 +175,9 @@ class Driver:
                 return
         except DatacarError as error:
             log.warning("refused a consensus message", member=member_id, error=error.message, **error.details)
-            self.transport.disconnect(member_id, f"sent a bad consensus message: {error.message}")
+            self.network.disconnect(member_id, f"sent a bad consensus message: {error.message}")
             return
-        self._post(lambda: self.replica.on_message(signed, now_ms()))
+        self._post(lambda: self.replica.on_message(signed, self.clock()))
 
     def _authenticate(self, signed: Signed, payload: bytes) -> None:
         """Check all signatures, once for the same bytes: members repeat each other's messages."""
@@ -217,10 +219,10 @@ class Driver:
                 self._broadcast(message)
             case Relay(messages):
                 for signed in messages:
-                    self.transport.broadcast(Consensus(signed.encode()))
+                    self.network.broadcast(Consensus(signed.encode()))
             case SendBlock(to, height):
                 if (item := self._certified(height)) is not None:
-                    self.transport.send(to, Blocks((item,)))
+                    self.network.send(to, Blocks((item,)))
             case SetTimer(timer, at_ms):
                 self._set_timer(timer, at_ms)
             case BuildBlock():
@@ -243,22 +245,22 @@ class Driver:
         """Sign, send, and count our own like everybody's."""
         signature = sign(self._seed, signing_digest(message, self.chain.genesis_hash))
         signed = Signed(message, self.replica.config.me, signature)
-        self.transport.broadcast(Consensus(signed.encode()))
-        self._inputs.append(lambda: self.replica.on_message(signed, now_ms()))
+        self.network.broadcast(Consensus(signed.encode()))
+        self._inputs.append(lambda: self.replica.on_message(signed, self.clock()))
 
     def _set_timer(self, timer: Timer, at_ms: int | None) -> None:
         if (old := self._timers.pop(timer, None)) is not None:
             old.cancel()
         if at_ms is not None:
-            delay_s = max(0, at_ms - now_ms()) / 1_000
-            fire: Callable[[], Effects] = lambda: self.replica.on_timer(timer, now_ms())  # noqa: E731
+            delay_s = max(0, at_ms - self.clock()) / 1_000
+            fire: Callable[[], Effects] = lambda: self.replica.on_timer(timer, self.clock())  # noqa: E731
             self._timers[timer] = asyncio.get_running_loop().call_later(delay_s, self._post, fire)
 
     # ---- proposals
 
     def _build(self, request: BuildBlock) -> None:
         """Build and execute a block; None is the answer when there is nothing to put into one and no need for an empty one."""
-        now, me, mempool = now_ms(), self.replica.config.me, self.intake.mempool
+        now, me, mempool = self.clock(), self.replica.config.me, self.intake.mempool
         mempool.unpin()
         executed, refused = self.chain.build(mempool.candidates(), request.max_transactions, request.view, me, now)
         mempool.defer(transaction.tx_hash for transaction in refused)
@@ -270,7 +272,7 @@ class Driver:
             candidate = Proposal(executed.block_hash, executed.header, tx_hashes)
         elif mempool.pending and self._work_timer is None:  # not yet by our clock: others may see it otherwise, so look again
             self._work_timer = asyncio.get_running_loop().call_later(LOOK_AGAIN_S, self._work_due)
-        self._inputs.append(lambda: self.replica.on_candidate(candidate, now_ms()))
+        self._inputs.append(lambda: self.replica.on_candidate(candidate, self.clock()))
 
     def _execute(self, proposal: Proposal) -> None:
         if proposal.block_hash not in self._executions:
@@ -288,7 +290,7 @@ class Driver:
         except DatacarError as error:
             log.warning("a proposal has a bad transaction", height=proposal.header.height, error=error.message)
             valid = False
-        self._post(lambda: self.replica.on_executed(proposal.block_hash, valid, now_ms()))
+        self._post(lambda: self.replica.on_executed(proposal.block_hash, valid, self.clock()))
 
     def _is_valid(self, proposal: Proposal, transactions: tuple[Transaction, ...]) -> bool:
         try:
@@ -310,7 +312,7 @@ class Driver:
             for tx_hash, raw in zip(tx_hashes, block.transactions, strict=True):
                 self.intake.take_wanted(tx_hash, raw)
             proposal = Proposal(block_hash, block.header, tx_hashes)
-            self._inputs.append(lambda: self.replica.on_bodies(proposal, now_ms()))
+            self._inputs.append(lambda: self.replica.on_bodies(proposal, self.clock()))
 
     # ---- commits
 
@@ -318,11 +320,11 @@ class Driver:
         """Commit a certified block that another member sent."""
         self._commit(executed, certificate)
         tip = Tip(executed.header, executed.block_hash, certificate)
-        self._post(lambda: self.replica.on_synced(tip, now_ms()))
+        self._post(lambda: self.replica.on_synced(tip, self.clock()))
 
     def diverged(self, height: Height, reason: str) -> None:
         """Stop voting: a quorum certified what this node computes differently."""
-        self._post(lambda: self.replica.on_divergence(height, reason, now_ms()))
+        self._post(lambda: self.replica.on_divergence(height, reason, self.clock()))
 
     def _commit(self, executed: ExecutedBlock, certificate: QuorumCertificate) -> None:
         """Write the block, then tell everyone who waits for it."""
@@ -340,8 +342,8 @@ class Driver:
         self.committed_blocks += 1
         self.committed_transactions += len(executed.transactions)
         self._last_size = len(executed.transactions)
-        self.last_commit_ms = now_ms()
-        self.transport.broadcast(Status(executed.header.height, executed.block_hash))
+        self.last_commit_ms = self.clock()
+        self.network.broadcast(Status(executed.header.height, executed.block_hash))
         self.finality.committed(executed)
         self._schedule_work()
 
@@ -368,11 +370,11 @@ class Driver:
         """Wake up when the next heartbeat is due by the wall clock, whatever that did to the timer's clock meanwhile."""
         if self._heartbeat_timer is not None:
             self._heartbeat_timer.cancel()
-        due_in_ms = max(1, self.chain.tip.timestamp_ms + self.chain.parameters.heartbeat_ms - now_ms())
+        due_in_ms = max(1, self.chain.tip.timestamp_ms + self.chain.parameters.heartbeat_ms - self.clock())
         self._heartbeat_timer = asyncio.get_running_loop().call_later(due_in_ms / 1_000, self._heartbeat)
 
     def _heartbeat(self) -> None:
-        if self._heartbeat_due(now_ms()):
+        if self._heartbeat_due(self.clock()):
             self._offer_work()
         else:
             self._await_heartbeat()
@@ -380,7 +382,7 @@ class Driver:
     def _offer_work(self) -> None:
         """Tell the replica whether a block could be made: its primary is held to that, so all members must see it alike."""
         if not self._stopped:
-            now = now_ms()
+            now = self.clock()
             work = self._heartbeat_due(now) or self.chain.has_includable(self.intake.mempool, now)
             self._post(lambda: self.replica.on_work(work, now))
 
@@ -398,7 +400,7 @@ class Driver:
             block = self._prepared_block(request.block_hash)
             raws = () if block is None else block.transactions
         if raws:
-            self.transport.send(member_id, Bodies(request.block_hash, raws))
+            self.network.send(member_id, Bodies(request.block_hash, raws))
 
     def _prepared_block(self, block_hash: BlockHash) -> Block | None:
         executed = self._executed.get(block_hash)

@@ -11,11 +11,11 @@ from typing import Final
 
 from ledger.transaction import Transaction
 from ledger.types import MemberId, TxHash
-from node.clock import now_ms
+from node.clock import Clock
 from node.intake import Intake
+from node.ports import Network
 from node.tasks import Tasks
 from p2p.messages import Transactions, batch_transactions
-from p2p.transport import Transport
 
 FLUSH_S: Final = 0.005
 REPEAT_S: Final = 3.0
@@ -27,9 +27,10 @@ CHUNK: Final = 24  # about 2 ms of verification
 class Gossip:
     """Batches out, chunks in."""
 
-    def __init__(self, intake: Intake, transport: Transport, tasks: Tasks) -> None:
+    def __init__(self, intake: Intake, network: Network, tasks: Tasks, clock: Clock) -> None:
         self._intake = intake
-        self._transport = transport
+        self._clock = clock
+        self._network = network
         self._tasks = tasks
         self._outgoing: list[bytes] = []
         self._flush_timer: asyncio.TimerHandle | None = None
@@ -54,7 +55,7 @@ class Gossip:
 
     def introduce(self, member_id: MemberId) -> None:
         """Tell a member that has just connected what is pending."""
-        self._send_pending(MAX_INTRODUCED, lambda batch: self._transport.send(member_id, batch))
+        self._send_pending(MAX_INTRODUCED, lambda batch: self._network.send(member_id, batch))
 
     def receive(self, member_id: MemberId, raws: tuple[bytes, ...]) -> tuple[TxHash, ...]:
         """Take a peer's batch, which is verified soon, a chunk at a time; return the hashes of what is new."""
@@ -66,19 +67,19 @@ class Gossip:
     async def _drain(self) -> None:
         while self._intake.backlog:
             async with self._intake.turn():
-                self._intake.verify_some(CHUNK, now_ms())
+                self._intake.verify_some(CHUNK, self._clock())
 
     def _flush(self) -> None:
         self._flush_timer = None
         outgoing, self._outgoing = self._outgoing, []
         for batch in batch_transactions(outgoing):
-            self._transport.broadcast(batch)
+            self._network.broadcast(batch)
 
     def _repeat(self) -> None:
         """Tell all members again of the oldest pending transactions when the oldest has not moved since the last time."""
         oldest = next(iter(self._intake.mempool.candidates()), None)
         if oldest is not None and oldest.id == self._first_pending:
-            self._send_pending(MAX_REPEATED, self._transport.broadcast)
+            self._send_pending(MAX_REPEATED, self._network.broadcast)
         self._first_pending = None if oldest is None else oldest.id
         self._repeat_timer = None
         if oldest is not None:

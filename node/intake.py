@@ -64,7 +64,7 @@ class Intake:
         if self.mempool.add(transaction):
             self._on_accepted(transaction, True)
 
-    def _check_time(self, transaction: Transaction, now_ms: int) -> None:
+    def _check_time(self, transaction: Transaction, now_ms: int, *, leeway_ms: int = 0) -> None:
         """Refuse what no later block can hold: nothing expires by a local clock, only a far future is judged by it."""
         valid_until_ms, tip_ms = transaction.body.valid_until_ms, self.chain.tip.timestamp_ms
         if valid_until_ms <= tip_ms:
@@ -75,7 +75,7 @@ class Intake:
                 valid_until_ms=valid_until_ms,
                 block_time_ms=tip_ms,
             )
-        limit_ms = max(now_ms, tip_ms) + self.chain.parameters.tx_window_ms
+        limit_ms = max(now_ms, tip_ms) + self.chain.parameters.tx_window_ms + leeway_ms
         if valid_until_ms > limit_ms:
             raise RejectedError(
                 "not_permitted",
@@ -157,8 +157,11 @@ class Intake:
         return self.mempool.find(transaction.id) is None and self.chain.committed_at(transaction.id) is None
 
     def _check_includable(self, transaction: Transaction, now_ms: int) -> None:
-        """Raise for what no block could hold: pending all the same, it would have every primary replaced for not proposing it."""
-        self._check_time(transaction, now_ms)
+        """Raise for what no block could hold: pending all the same, it would have every primary replaced for not proposing it.
+
+        Another member took it by its own clock, which may be ahead of ours by the drift on both sides.
+        """
+        self._check_time(transaction, now_ms, leeway_ms=2 * self.chain.parameters.clock_drift_ms)
         self._check_gas_limit(transaction)
 
     def _add(self, transaction: Transaction) -> None:

@@ -12,7 +12,7 @@ from typing import Final
 from consensus.sign_state import SignState
 from genesis.network import NodeKeys
 from node.secret_files import write_secret, write_seed
-from node.sign_file import SignFile
+from node.sign_file import open_sign_file
 
 CONFIG_NAME: Final = "config.toml"
 DATA_NAME: Final = "data"
@@ -51,7 +51,7 @@ def write_node_folder(
 
 def write_first_sign_state(data_dir: Path) -> None:
     """Note that a key which was just made has signed nothing. Never do this for a key that was used: it could vote twice."""
-    file = SignFile(data_dir)
+    file = open_sign_file(data_dir)
     try:
         file.save(SignState())
     finally:

@@ -7,7 +7,6 @@ from genesis.block import GenesisBlock
 from ledger.types import MemberId
 from node.api import ConsensusStatus, PeerStatus, Readiness
 from node.chain_service import ChainService
-from node.clock import now_ms
 from node.driver import Driver
 from p2p.peers import PeerInfo
 
@@ -20,9 +19,9 @@ class NodeService(ChainService):
     """The node as its RPC layer sees it."""
 
     def __init__(self, genesis: GenesisBlock, driver: Driver, faucet_seed: bytes | None) -> None:
-        super().__init__(genesis, driver.chain, driver.intake, driver.finality, faucet_seed)
+        super().__init__(genesis, driver.chain, driver.intake, driver.finality, faucet_seed, driver.clock)
         self._driver = driver
-        self._started_ms = now_ms()
+        self._started_ms = driver.clock()
 
     @property
     def member_id(self) -> MemberId:
@@ -40,20 +39,20 @@ class NodeService(ChainService):
             return replica.halted.reason
         if missing := self._missing_for_quorum():
             return f"no_quorum: {', '.join(missing)} not connected, {self.committee.quorum} of {self.committee.size} are needed"
-        waiting_ms = now_ms() - self._driver.last_commit_ms
+        waiting_ms = self._now_ms() - self._driver.last_commit_ms
         if self._driver.intake.mempool.pending and waiting_ms > STALLED_MS:
             return f"no_progress: {self._driver.intake.mempool.pending} transactions wait, no block for {waiting_ms} ms"
         return None
 
     def _missing_for_quorum(self) -> list[MemberId]:
         """Return the members that are not connected when those that are make no quorum."""
-        connected = {peer.member_id for peer in self._driver.transport.peers() if peer.connected} | {self.member_id}
+        connected = {peer.member_id for peer in self._driver.network.peers() if peer.connected} | {self.member_id}
         missing = [member.id for member in self.committee.members if member.id not in connected]
         return missing if self.committee.size - len(missing) < self.committee.quorum else []
 
     def peers(self) -> tuple[PeerStatus, ...]:
         """Return the other members as seen from here."""
-        return tuple(self._peer(peer) for peer in self._driver.transport.peers())
+        return tuple(self._peer(peer) for peer in self._driver.network.peers())
 
     def _peer(self, peer: PeerInfo) -> PeerStatus:
         height = self._driver.sync.tips.get(peer.member_id)
@@ -68,11 +67,11 @@ class NodeService(ChainService):
             "chain_id": self.chain_id,
             "height": self.tip.height,
             "block_hash": "0x" + self.tip_hash.hex(),
-            "uptime_ms": now_ms() - self._started_ms,
+            "uptime_ms": self._now_ms() - self._started_ms,
             "mempool": {"transactions": len(mempool), "bytes": mempool.size_bytes, "unverified": self._driver.intake.backlog},
             "committed": {"blocks": self._driver.committed_blocks, "transactions": self._driver.committed_transactions},
-            "peers_connected": sum(peer.connected for peer in self._driver.transport.peers()),
-            "strangers_refused": self._driver.transport.strangers_refused,
+            "peers_connected": sum(peer.connected for peer in self._driver.network.peers()),
+            "strangers_refused": self._driver.network.strangers_refused,
             "syncing": self._driver.sync.running,
         }
 

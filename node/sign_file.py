@@ -7,8 +7,9 @@ copy older: it is renewed at the next load, before anything of the newer state i
 
 import hashlib
 import os
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Final
+from typing import Final, Protocol
 
 from consensus.sign_state import SignState
 from ledger.codec import as_bytes, as_int, decode, encode_trusted, fields
@@ -18,28 +19,64 @@ NAMES: Final = ("sign-state.a", "sign-state.b")
 _HEADER_BYTES: Final = 36  # SHA-256 and a 4-byte length
 
 
-class SignFile:
-    """Two copies of the sign-state in a directory. `load` before the first `save`."""
+class Slot(Protocol):
+    """A place for one copy. A crash in the middle of `write` may leave any mixture of the old and the new bytes."""
 
-    def __init__(self, directory: Path) -> None:
-        directory.mkdir(parents=True, exist_ok=True)
-        self._files = [os.open(directory / name, os.O_RDWR | os.O_CREAT, 0o600) for name in NAMES]
+    def read(self) -> bytes:
+        """Return all bytes held."""
+        ...
+
+    def write(self, data: bytes) -> None:
+        """Overwrite from the start and sync; raises OSError when the disk does not take it."""
+        ...
+
+    def close(self) -> None:
+        """Release it."""
+        ...
+
+
+class FileSlot:
+    """A copy in a file, made when it is not there; readable by its owner only."""
+
+    def __init__(self, path: Path) -> None:
+        self._file = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+
+    def read(self) -> bytes:
+        """Return all bytes held."""
+        return os.pread(self._file, os.fstat(self._file).st_size, 0)
+
+    def write(self, data: bytes) -> None:
+        """Overwrite from the start and sync."""
+        offset = 0
+        while offset < len(data):
+            offset += os.pwrite(self._file, data[offset:], offset)
+        os.fdatasync(self._file)
+
+    def close(self) -> None:
+        """Close the file."""
+        os.close(self._file)
+
+
+class SignFile:
+    """Two copies of the sign-state. `load` before the first `save`."""
+
+    def __init__(self, slots: Sequence[Slot]) -> None:
+        self._slots = list(slots)
         self._sequence = 0
-        _sync_directory(directory)
 
     def load(self) -> SignState | None:
         """Return the newest readable state, or None when neither copy is readable (lost, or never written).
 
         Both copies hold it, synced, before this returns: its votes are about to be repeated, and a stale copy could forget them.
         """
-        records = [_read(file) for file in self._files]
+        records = [_decode(slot.read()) for slot in self._slots]
         found = [record for record in records if record is not None]
         if not found:
             return None
         self._sequence, state = max(found, key=lambda record: record[0])
         if any(record is None or record[0] != self._sequence for record in records):
             if records[1] is not None and records[1][0] == self._sequence:
-                self._files.reverse()  # the stale copy is written first: the newest stays whole meanwhile
+                self._slots.reverse()  # the stale copy is written first: the newest stays whole meanwhile
             self._write(state)
         return state
 
@@ -51,25 +88,25 @@ class SignFile:
     def _write(self, state: SignState) -> None:
         payload = encode_trusted((self._sequence, state.encode()))
         record = hashlib.sha256(payload).digest() + len(payload).to_bytes(4) + payload
-        for file in self._files:
-            _write_all(file, record)
-            os.fdatasync(file)
+        for slot in self._slots:
+            slot.write(record)
 
     def close(self) -> None:
-        """Close both files."""
-        for file in self._files:
-            os.close(file)
+        """Release both slots."""
+        for slot in self._slots:
+            slot.close()
 
 
-def _write_all(file: int, data: bytes) -> None:
-    offset = 0
-    while offset < len(data):
-        offset += os.pwrite(file, data[offset:], offset)
+def open_sign_file(directory: Path) -> SignFile:
+    """Return the sign-state's two files in a directory, made when they are not there."""
+    directory.mkdir(parents=True, exist_ok=True)
+    slots = [FileSlot(directory / name) for name in NAMES]
+    _sync_directory(directory)
+    return SignFile(slots)
 
 
-def _read(file: int) -> tuple[int, SignState] | None:
+def _decode(data: bytes) -> tuple[int, SignState] | None:
     """Return the record of one copy, or None when it is empty, torn or damaged."""
-    data = os.pread(file, os.fstat(file).st_size, 0)
     length = int.from_bytes(data[32:_HEADER_BYTES])
     payload = data[_HEADER_BYTES : _HEADER_BYTES + length]
     if len(data) < _HEADER_BYTES or len(payload) != length or hashlib.sha256(payload).digest() != data[:32]:

@@ -1,49 +1,16 @@
-"""Blocks, state and indexes in LevelDB: one atomic synced batch a block (architecture, section Dependencies).
+"""LevelDB as the node's store (architecture, section Dependencies).
 
 LevelDB is opened with paranoid checks and read with checksums verified, because with its defaults a flipped bit loses synced
 records or returns a wrong value; and every batch is a transaction, because without that it commits even after an exception.
-Those three facts are kept as tests. Numbers in keys are big-endian, so that iteration follows height.
+Those three facts are kept as tests.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Final
 
 import plyvel
 
-from ledger.block import Block, Header, Receipt
-from ledger.certificate import QuorumCertificate
-from ledger.codec import MAX_BYTES, Value, as_tuple, decode, encode_trusted
-from ledger.errors import DatacarError
-from ledger.hashing import HASH_BYTES
-from ledger.types import BlockHash, Height, TxId
-
-SCHEMA_VERSION: Final = b"1"
-
-# One prefix for each kind of record; the state tree keeps its own nodes under `sn` and `sl`.
-_BLOCK: Final = b"b"
-_CERTIFICATE: Final = b"c"
-_RECEIPTS: Final = b"r"
-_HEIGHT_OF_BLOCK: Final = b"h"
-_IDS: Final = b"i"
-_TRANSACTION: Final = b"t"
-_VALUE: Final = b"v"
-_PENDING: Final = b"p"
-_META: Final = b"m"
-
-_MAX_RECEIPTS_BYTES: Final = 256 * 1024 * 1024  # our own writing: bounded by the block's gas, not by this
-_MAX_RECEIPTS: Final = 1_000_000
-
-_SCHEMA_KEY: Final = _META + b"schema"
-_GENESIS_KEY: Final = _META + b"genesis"
-_TIP_KEY: Final = _META + b"tip"
-
-
-class StorageError(DatacarError):
-    """The store cannot be used: damaged, in use by another process, or of another chain."""
-
-    def __init__(self, reason: str, message: str, *, hint: str, **details: object) -> None:
-        super().__init__(reason, message, hint=hint, **details)
+from node.block_store import BlockStore, StorageError
 
 
 class LevelStore:
@@ -90,146 +57,6 @@ class LevelStore:
         self._db.close()
 
 
-class Prefixed:
-    """Reads a store under a prefix of its own: the flat view of the latest state."""
-
-    __slots__ = ("_get", "_prefix")
-
-    def __init__(self, store: LevelStore, prefix: bytes) -> None:
-        self._get = store.get
-        self._prefix = prefix
-
-    def get(self, key: bytes) -> bytes | None:
-        """Return the value stored under prefix + key, or None."""
-        return self._get(self._prefix + key)
-
-
-class BlockStore:
-    """The chain on disk. `commit` writes everything of a block at once; what it returns later was synced before."""
-
-    def __init__(self, path: Path, genesis_hash: bytes) -> None:
-        self.raw = LevelStore(path)
-        self.state = Prefixed(self.raw, _VALUE)
-        self._check_chain(path, genesis_hash)
-        self._genesis_hash = genesis_hash
-
-    def _check_chain(self, path: Path, genesis_hash: bytes) -> None:
-        schema, stored = self.raw.get(_SCHEMA_KEY), self.raw.get(_GENESIS_KEY)
-        if schema not in (None, SCHEMA_VERSION):
-            self.raw.close()
-            hint = "use the version that wrote it, or sync into an empty folder"
-            raise StorageError("store_version", f"{path} has schema {schema!r}, this is {SCHEMA_VERSION!r}", hint=hint)
-        if stored not in (None, genesis_hash):
-            self.raw.close()
-            raise StorageError(
-                "wrong_chain",
-                f"{path} holds another chain",
-                hint="use the genesis file it was made with, or another data folder",
-                expected="0x" + genesis_hash.hex(),
-                got="0x" + (stored or b"").hex(),
-            )
-
-    def close(self) -> None:
-        """Release the directory."""
-        self.raw.close()
-
-    # ---- writing
-
-    def commit(
-        self,
-        block: Block,
-        block_hash: BlockHash,
-        certificate: QuorumCertificate | None,
-        receipts: Sequence[Receipt],
-        tx_ids: Sequence[TxId],
-        state: Mapping[bytes, bytes | None],
-        nodes: Mapping[bytes, bytes],
-    ) -> None:
-        """Write a decided block with everything that follows from it in one synced batch, and forget pending proposals."""
-        height = _number(block.header.height)
-        changes: dict[bytes, bytes | None] = {
-            _BLOCK + height: encode_trusted(block.to_value()),
-            _RECEIPTS + height: encode_trusted(tuple(receipt.to_value() for receipt in receipts)),
-            _HEIGHT_OF_BLOCK + block_hash: height,
-            _IDS + height: b"".join(tx_ids),
-            _TIP_KEY: height,
-        }
-        if certificate is None:
-            changes[_SCHEMA_KEY] = SCHEMA_VERSION
-            changes[_GENESIS_KEY] = self._genesis_hash
-        else:
-            changes[_CERTIFICATE + height] = encode_trusted(certificate.to_value())
-        for index, tx_id in enumerate(tx_ids):
-            changes[_TRANSACTION + tx_id] = height + index.to_bytes(4)
-        for key, value in state.items():
-            changes[_VALUE + key] = value
-        changes.update(nodes)
-        changes.update((key, None) for key, _ in self.raw.iterate(_PENDING))
-        self.raw.apply(changes)
-
-    def put_pending(self, block_hash: BlockHash, block: Block) -> None:
-        """Sync a prepared block before our Commit for it may leave (rule 6)."""
-        self.raw.apply({_PENDING + block_hash: encode_trusted(block.to_value())})
-
-    # ---- reading
-
-    def tip_height(self) -> Height | None:
-        """Return the height of the last committed block, or None for an empty store."""
-        data = self.raw.get(_TIP_KEY)
-        return None if data is None else Height(int.from_bytes(data))
-
-    def block_bytes(self, height: Height) -> bytes | None:
-        """Return a committed block's canonical bytes."""
-        return self.raw.get(_BLOCK + _number(height))
-
-    def certificate_bytes(self, height: Height) -> bytes | None:
-        """Return a committed block's certificate's canonical bytes."""
-        return self.raw.get(_CERTIFICATE + _number(height))
-
-    def block(self, height: Height) -> Block | None:
-        """Return a committed block with its bodies."""
-        data = self.block_bytes(height)
-        return None if data is None else Block.from_value(decode(data, max_bytes=2 * MAX_BYTES))
-
-    def header(self, height: Height) -> Header | None:
-        """Return a committed header."""
-        block = self.block(height)
-        return None if block is None else block.header
-
-    def certificate(self, height: Height) -> QuorumCertificate | None:
-        """Return a committed block's certificate; genesis has none."""
-        data = self.certificate_bytes(height)
-        return None if data is None else QuorumCertificate.from_value(decode(data))
-
-    def receipts(self, height: Height) -> tuple[Receipt, ...] | None:
-        """Return a committed block's receipts in order."""
-        data = self.raw.get(_RECEIPTS + _number(height))
-        if data is None:
-            return None
-        value = decode(data, max_bytes=_MAX_RECEIPTS_BYTES, max_values=_MAX_RECEIPTS_BYTES)
-        items: tuple[Value, ...] = as_tuple(value, "receipts", max_items=_MAX_RECEIPTS)
-        return tuple(Receipt.from_value(item) for item in items)
-
-    def tx_ids(self, height: Height) -> tuple[TxId, ...] | None:
-        """Return the ids of a committed block's transactions in order; these lists are never pruned."""
-        data = self.raw.get(_IDS + _number(height))
-        return None if data is None else tuple(TxId(data[at : at + HASH_BYTES]) for at in range(0, len(data), HASH_BYTES))
-
-    def height_of(self, block_hash: BlockHash) -> Height | None:
-        """Return the height of a committed block."""
-        data = self.raw.get(_HEIGHT_OF_BLOCK + block_hash)
-        return None if data is None else Height(int.from_bytes(data))
-
-    def find_transaction(self, tx_id: TxId) -> tuple[Height, int] | None:
-        """Return the height and index at which a transaction was committed, or None."""
-        data = self.raw.get(_TRANSACTION + tx_id)
-        return None if data is None else (Height(int.from_bytes(data[:8])), int.from_bytes(data[8:]))
-
-    def pending(self, block_hash: BlockHash) -> Block | None:
-        """Return a prepared block of the current height, or None."""
-        data = self.raw.get(_PENDING + block_hash)
-        return None if data is None else Block.from_value(decode(data, max_bytes=2 * MAX_BYTES))
-
-
-def _number(value: int) -> bytes:
-    return value.to_bytes(8)
+def open_block_store(path: Path, genesis_hash: bytes) -> BlockStore:
+    """Return the chain's store in a LevelDB directory, made when it is not there. Raises `StorageError`."""
+    return BlockStore(LevelStore(path), str(path), genesis_hash)

@@ -21,9 +21,9 @@ from ledger.types import Height, MemberId
 from node.bodies import CHUNK
 from node.chain import Chain, ExecutedBlock, InvalidBlockError
 from node.intake import Intake
+from node.ports import Network
 from node.tasks import Tasks
 from p2p.messages import BLOCKS_TARGET_BYTES, Blocks, GetBlocks
-from p2p.transport import Transport
 
 BATCH: Final = 100
 TIMEOUT_S: Final = 3.0
@@ -44,10 +44,10 @@ class Committer(Protocol):
 class BlockSync:
     """One catch-up at a time; `tips` are the heights that peers stated."""
 
-    def __init__(self, chain: Chain, intake: Intake, transport: Transport, committer: Committer, tasks: Tasks) -> None:
+    def __init__(self, chain: Chain, intake: Intake, network: Network, committer: Committer, tasks: Tasks) -> None:
         self._chain = chain
         self._intake = intake
-        self._transport = transport
+        self._network = network
         self._committer = committer
         self._tasks = tasks
         self._asked: deque[MemberId] = deque(maxlen=MAX_MEMBERS)
@@ -105,7 +105,7 @@ class BlockSync:
         future: asyncio.Future[Blocks] = asyncio.get_running_loop().create_future()
         self._reply = (source, future)
         try:
-            if not self._transport.send(source, GetBlocks(Height(height + 1), BATCH)):
+            if not self._network.send(source, GetBlocks(Height(height + 1), BATCH)):
                 return False
             message = await asyncio.wait_for(future, TIMEOUT_S)
         except TimeoutError:

@@ -17,11 +17,12 @@ from ledger.policy import KeyPolicy
 from ledger.transaction import SALT_BYTES, Call, Transaction, TransactionBody, chain_tag_of
 from ledger.types import Address
 from node.assembly import running_driver
+from node.clock import Clock, now_ms
 from node.config import NodeConfig, load_config
 from node.driver import Driver
 from node.secret_files import write_secret, write_seed
 from node.service import NodeService
-from node.sign_file import SignFile
+from node.sign_file import open_sign_file
 
 ACCOUNT_SEEDS = tuple(hashlib.sha256(b"account %d" % n).digest() for n in range(11))
 ADDRESSES = tuple(KeyPolicy.single(public_key(seed)).address for seed in ACCOUNT_SEEDS)
@@ -55,6 +56,7 @@ class CoreNetwork:
         self.genesis: GenesisBlock = make_genesis_block(spec)
         self.configs = [self._config(directory / keys.member.id, keys, port) for keys, port in zip(self.keys, ports, strict=True)]
         self.drivers: dict[int, Driver] = {}
+        self.clocks: dict[int, Clock] = {}
         self.failures: list[BaseException] = []
         self._stacks: dict[int, contextlib.AsyncExitStack] = {}
 
@@ -63,7 +65,7 @@ class CoreNetwork:
         write_seed(directory / "consensus.key", keys.consensus_seed)
         write_secret(directory / "tls.pem", keys.tls_key)
         (directory / "tls.der").write_bytes(keys.member.certificate)
-        sign_file = SignFile(directory / "data")
+        sign_file = open_sign_file(directory / "data")
         sign_file.save(SignState())
         sign_file.close()
         (directory / "node.toml").write_text(
@@ -77,7 +79,7 @@ class CoreNetwork:
         """Start nodes (all by default)."""
         for index in indexes or range(len(self.configs)):
             stack = contextlib.AsyncExitStack()
-            running = running_driver(self.configs[index], self.genesis, self.failures.append)
+            running = running_driver(self.configs[index], self.genesis, self.failures.append, self.clocks.get(index, now_ms))
             self.drivers[index] = await stack.enter_async_context(running)
             self._stacks[index] = stack
 

@@ -26,7 +26,7 @@ from node.chain_service import ChainService
 from node.finality import Finality
 from node.intake import Intake
 from node.mempool import Mempool, MempoolLimits
-from node.storage import BlockStore
+from node.storage import open_block_store
 from vm.contracts.asset import SUPPLY, Allocation, Category
 from vm.executor import Executor
 from vm.registry import Registry, default_registry
@@ -65,7 +65,7 @@ class MemoryNode(ChainService):
         registry = registry or default_registry()
         genesis = make_genesis_block(spec, registry)
         self.chain_path = path
-        self._store = BlockStore(path, spec.hash)
+        self._store = open_block_store(path, spec.hash)
         chain = Chain(genesis, self._store, Executor(registry))
         self._mempool = Mempool(MempoolLimits())
         intake = Intake(chain, self._mempool, self._accepted)

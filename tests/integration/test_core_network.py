@@ -10,6 +10,7 @@ import pytest
 from ledger.codec import as_tuple, decode, encode, fields
 from ledger.types import BlockHash, Height
 from node.api import TxState
+from node.clock import Clock, now_ms
 from p2p.messages import Blocks, Status, Transactions
 from tests.core_network import ADDRESSES, CoreNetwork
 
@@ -22,8 +23,9 @@ async def until(condition: Callable[[], bool], timeout_s: float = 20.0) -> None:
         await asyncio.sleep(0.02)
 
 
-async def start(directory: Path, n: int = 4) -> CoreNetwork:
-    net = CoreNetwork(directory, n)
+async def start(directory: Path, clocks: dict[int, Clock] | None = None) -> CoreNetwork:
+    net, n = CoreNetwork(directory, 4), 4
+    net.clocks |= clocks or {}
     await net.start()
     await until(lambda: all(net.service(i).readiness().ready for i in range(n)))
     return net
@@ -227,11 +229,12 @@ async def test_one_lying_tip_makes_nobody_unready(tmp_path: Path) -> None:
     await net.stop()
 
 
-async def test_heartbeats_come_though_the_wall_clock_is_slewed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    net = await start(tmp_path)
+async def test_heartbeats_come_though_the_wall_clock_is_slewed(tmp_path: Path) -> None:
+    began = time.time_ns()
+    slewed: Clock = lambda: (began + int((time.time_ns() - began) * 0.98)) // 1_000_000  # noqa: E731
+    net = await start(tmp_path, dict.fromkeys(range(4), slewed))
     await pay(net, 0)
-    began, base = time.time_ns(), net.service(0).tip.height
-    monkeypatch.setattr("node.driver.now_ms", lambda: (began + int((time.time_ns() - began) * 0.98)) // 1_000_000)
+    base = net.service(0).tip.height
     await until(lambda: net.service(0).tip.height >= base + 2, 15)
     await net.stop()
 
@@ -251,10 +254,10 @@ async def test_transaction_committed_before_is_not_pending_again_because_a_propo
     await net.stop()
 
 
-async def test_what_a_slow_clock_may_not_include_yet_is_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_what_a_slow_clock_may_not_include_yet_is_tried_again(tmp_path: Path) -> None:
     """Valid for a whole window by the clock of who took it, it is too far ahead for a primary 400 ms behind: not for long."""
-    net = await start(tmp_path)
-    monkeypatch.setattr("node.driver.now_ms", lambda: time.time_ns() // 1_000_000 - 400)
+    slow: Clock = lambda: now_ms() - 400  # noqa: E731
+    net = await start(tmp_path, {0: slow, 2: slow, 3: slow})
     item = net.transfer(0, ADDRESSES[1], 1, valid_for_ms=net.genesis.spec.parameters.tx_window_ms)
     (answer,) = await net.service(1).submit([item.raw])
     assert answer.error is None

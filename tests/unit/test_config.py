@@ -12,7 +12,7 @@ from node.config import ConfigError, load_config, parse_override
 from node.config_file import set_in_file
 from node.node_folder import Endpoints, write_node_folder
 from node.secret_files import SecretFileError, read_seed, write_secret, write_seed
-from node.sign_file import SignFile
+from node.sign_file import open_sign_file
 
 
 @pytest.fixture(autouse=True)
@@ -135,7 +135,7 @@ class TestFiles:
 
     def test_a_new_key_has_signed_nothing_and_says_so(self, config: Path) -> None:
         """Without a sign-state a node is quarantined; with an empty one for a used key it could vote twice."""
-        file = SignFile(load_config(config).node.data_dir)
+        file = open_sign_file(load_config(config).node.data_dir)
         state = file.load()
         file.close()
         assert state is not None

@@ -8,8 +8,9 @@ import pytest
 from consensus.messages import Prepare
 from consensus.sign_state import SignState
 from ledger.types import BlockHash, Height, View
-from node.sign_file import NAMES, SignFile
-from node.storage import BlockStore, LevelStore, StorageError
+from node.block_store import StorageError
+from node.sign_file import NAMES, open_sign_file
+from node.storage import LevelStore, open_block_store
 
 
 def flip(path: Path, offset: int) -> None:
@@ -106,13 +107,13 @@ def test_a_second_process_on_the_same_folder_is_refused(tmp_path: Path) -> None:
 
 
 def test_store_of_another_chain_is_refused(tmp_path: Path) -> None:
-    store = BlockStore(tmp_path, b"a" * 32)
+    store = open_block_store(tmp_path, b"a" * 32)
     store.raw.apply({b"mgenesis": b"a" * 32})
     store.close()
     with pytest.raises(StorageError) as caught:
-        BlockStore(tmp_path, b"b" * 32)
+        open_block_store(tmp_path, b"b" * 32)
     assert caught.value.reason == "wrong_chain"
-    BlockStore(tmp_path, b"a" * 32).close()
+    open_block_store(tmp_path, b"a" * 32).close()
 
 
 # ---- the sign-state
@@ -123,7 +124,7 @@ def state_at(height: int) -> SignState:
 
 
 def saved(directory: Path, *heights: int) -> None:
-    file = SignFile(directory)
+    file = open_sign_file(directory)
     file.load()
     for height in heights:
         file.save(state_at(height))
@@ -131,7 +132,7 @@ def saved(directory: Path, *heights: int) -> None:
 
 
 def load(directory: Path) -> SignState | None:
-    file = SignFile(directory)
+    file = open_sign_file(directory)
     state = file.load()
     file.close()
     return state
