@@ -8,10 +8,12 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import TypeAlias
 
+from consensus.evidence import Evidence
 from consensus.messages import Message, Signed
 from consensus.sign_state import SignState
 from ledger.block import Header
 from ledger.certificate import QuorumCertificate
+from ledger.committee import Committee
 from ledger.types import BlockHash, Height, MemberId, TxHash, View
 
 
@@ -30,6 +32,14 @@ class Proposal:
     block_hash: BlockHash
     header: Header
     tx_hashes: tuple[TxHash, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A block that was built, and the committee that votes after it."""
+
+    proposal: Proposal
+    following: Committee
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +123,13 @@ class CommitBlock:
 
 
 @dataclass(frozen=True, slots=True)
+class RecordEvidence:
+    """Keep proof that a member contradicted itself, for operators and for governance (rule 10)."""
+
+    evidence: Evidence
+
+
+@dataclass(frozen=True, slots=True)
 class Halt:
     """Stop voting and report: a certificate contradicts what this node computed itself."""
 
@@ -122,6 +139,17 @@ class Halt:
 
 
 Effect: TypeAlias = (
-    Persist | Broadcast | Relay | SendBlock | SetTimer | BuildBlock | Execute | FetchBodies | FetchBlocks | CommitBlock | Halt
+    Persist
+    | Broadcast
+    | Relay
+    | SendBlock
+    | SetTimer
+    | BuildBlock
+    | Execute
+    | FetchBodies
+    | FetchBlocks
+    | CommitBlock
+    | RecordEvidence
+    | Halt
 )
 Effects: TypeAlias = tuple[Effect, ...]

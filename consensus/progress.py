@@ -1,6 +1,6 @@
-"""When a view has taken too long (rules 8 and 9), and how the writes of one input become one."""
+"""When a view has taken too long (rules 8 and 9)."""
 
-from consensus.effects import CommitBlock, Effect, Effects, Persist, SetTimer, Timer
+from consensus.effects import Effects, SetTimer, Timer
 from consensus.pacing import Timing
 from consensus.round import Round
 from ledger.types import Height, View
@@ -33,24 +33,3 @@ class ProgressTimer:
         if round_.view > round_.start_view:
             return round_.views.at_least(round_.view) >= round_.committee.quorum
         return round_.work or round_.current is not None
-
-
-def one_persist(effects: list[Effect]) -> Effects:
-    """Merge the writes up to a commit into the first: the last state covers all of its messages, and is on disk before any.
-
-    Never across a commit: the certificate of a height must stay in the sign-state until its block is in the store.
-    """
-    out: list[Effect] = []
-    first: int | None = None
-    for effect in effects:
-        if isinstance(effect, Persist) and first is not None:
-            earlier = out[first]
-            block = earlier.block if isinstance(earlier, Persist) and effect.block is None else effect.block
-            out[first] = Persist(effect.state, block)
-            continue
-        if isinstance(effect, Persist):
-            first = len(out)
-        elif isinstance(effect, CommitBlock):
-            first = None
-        out.append(effect)
-    return tuple(out)

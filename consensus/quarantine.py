@@ -13,18 +13,17 @@ from ledger.types import Height, MemberId
 class Quarantine:
     """Collects the first tip that each other member states, until the height after which signing is safe is known."""
 
-    def __init__(self, committee: Committee, me: MemberId) -> None:
-        self._committee = committee
+    def __init__(self, me: MemberId) -> None:
         self._me = me
         self._tips: dict[MemberId, Height] = {}
 
     def saw_tip(self, member: MemberId, height: Height) -> None:
         """Remember the first tip that another member states."""
-        if member != self._me and self._committee.get(member) is not None:
+        if member != self._me:
             self._tips.setdefault(member, height)
 
-    def is_over(self, committed: Height) -> bool:
-        """Return whether signing is safe again after committing `committed`."""
-        reached = [tip for tip in self._tips.values() if tip <= committed]
-        needed = min(self._committee.quorum, self._committee.size - 1)
+    def is_over(self, committed: Height, committee: Committee) -> bool:
+        """Return whether signing is safe again after committing `committed`, by the members of the `committee` after it."""
+        reached = [tip for member, tip in self._tips.items() if tip <= committed and committee.get(member) is not None]
+        needed = min(committee.quorum, committee.size - (committee.get(self._me) is not None))
         return len(reached) >= needed and committed >= max(reached, default=0) + 2

@@ -4,13 +4,13 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from consensus.effects import Proposal
-from consensus.messages import Commit, Prepare, Signed
+from consensus.messages import Commit, Prepare, Signed, Step, ViewChange
 from consensus.views import ViewTracker
 from consensus.votes import VoteBook
 from ledger.block import Header
 from ledger.certificate import PreparedCert, QuorumCertificate
 from ledger.committee import Committee
-from ledger.types import BlockHash, Height, View
+from ledger.types import BlockHash, Height, MemberId, View
 
 MAX_PROPOSALS: Final = 64
 
@@ -28,12 +28,18 @@ class Tip:
         """Return the tip's height."""
         return self.header.height
 
+    @property
+    def decided_at_once(self) -> bool:
+        """Return whether it was decided in the view in which it was first proposed."""
+        return self.certificate is not None and self.certificate.view == self.header.view
+
 
 @dataclass(slots=True)
 class Round:
     """The state of height `tip.height + 1`: views, votes, proposals, and what was found of them by executing.
 
     `active` says whether the current view is open: the starting view is from the beginning, later ones by a NewView.
+    `following` holds what executing a proposal found: the committee after it, or None when it is invalid.
     """
 
     tip: Tip
@@ -47,7 +53,8 @@ class Round:
     work: bool = False
     proposed_at_ms: int | None = None
     proposals: dict[BlockHash, Proposal] = field(default_factory=dict)
-    valid: dict[BlockHash, bool] = field(default_factory=dict)
+    following: dict[BlockHash, Committee | None] = field(default_factory=dict)
+    convicted: set[tuple[MemberId, View, Step]] = field(default_factory=set)
     executing: set[BlockHash] = field(default_factory=set)
     prepares: VoteBook = field(init=False)
     commits: VoteBook = field(init=False)
@@ -67,6 +74,11 @@ class Round:
     def start_view(self) -> View:
         """Return the view this height starts in: that of the parent's header (rule 2)."""
         return self.tip.header.view
+
+    @property
+    def primary(self) -> MemberId:
+        """Return the primary of the current view."""
+        return self.committee.primary(self.view)
 
     @property
     def failed_views(self) -> int:
@@ -97,7 +109,18 @@ class Round:
         while len(self.proposals) > MAX_PROPOSALS:
             oldest = next(iter(self.proposals))
             del self.proposals[oldest]
-            self.valid.pop(oldest, None)
+            self.following.pop(oldest, None)
+
+    def held(self, signed: Signed) -> Signed | None:
+        """Return what is held of the same signer for the same view and step, if anything."""
+        message = signed.message
+        if isinstance(message, Prepare):
+            return self.prepares.held(signed.signer, message.view)
+        if isinstance(message, Commit):
+            return self.commits.held(signed.signer, message.view)
+        found = self.views.change_of(signed.signer) if isinstance(message, ViewChange) else self.current_message
+        same = found is not None and (found.signer, found.message.view) == (signed.signer, message.view)
+        return found if same else None
 
     def leave_view(self, view: View, *, active: bool) -> None:
         """Go to `view` with nothing proposed in it yet."""

@@ -3,7 +3,7 @@
 from consensus.effects import Broadcast, Effects, Halt, Persist, Proposal
 from consensus.messages import Message, Step
 from consensus.quarantine import Quarantine
-from consensus.sign_state import Floor, SignState
+from consensus.sign_state import Floor, SignState, position_of
 from ledger.certificate import PreparedCert
 from ledger.committee import Committee
 from ledger.types import Height, MemberId, View
@@ -13,15 +13,27 @@ class Signer:
     """What this member has signed and whether it may sign more. `state` is None when it was lost: quarantine."""
 
     def __init__(self, committee: Committee, me: MemberId, state: SignState | None) -> None:
-        self._is_member = committee.get(me) is not None
+        self._me = me
+        self._keys: frozenset[bytes] | None = None
+        self._committee = committee
         self.state = state or SignState()
-        self.quarantine = Quarantine(committee, me) if state is None else None
+        self.quarantine = Quarantine(me) if state is None else None
         self.halted: Halt | None = None
+
+    def hold_keys(self, keys: frozenset[bytes]) -> None:
+        """Take the public keys that we can sign with; until told, whichever the committee names."""
+        self._keys = keys
+
+    @property
+    def is_voter(self) -> bool:
+        """Return whether the committee of this height counts votes made with a key of ours."""
+        member = self._committee.get(self._me)
+        return member is not None and (self._keys is None or member.public_key in self._keys)
 
     @property
     def may_vote(self) -> bool:
         """Return whether anything may be signed at all."""
-        return self._is_member and self.halted is None and self.quarantine is None
+        return self.halted is None and self.quarantine is None and self.is_voter
 
     def may_propose(self, height: Height, view: View) -> bool:
         """Return whether a proposal at this position would be new."""
@@ -40,7 +52,20 @@ class Signer:
             return ()
         return tuple(Broadcast(message) for message in self.state.messages)
 
-    def committed(self, height: Height) -> None:
-        """End the quarantine when it may end."""
-        if self.quarantine is not None and self.quarantine.is_over(height):
+    def saw_own(self, message: Message) -> None:
+        """Rule 7: a signature of ours that this sign-state does not know of means that it is not what we signed last."""
+        position = position_of(message)
+        same = [old for old in self.state.messages if position_of(old) == position]
+        if self.quarantine is None and (position > self.state.floor or any(old != message for old in same)):
+            self.quarantine = Quarantine(self._me)
+
+    def saw_tip(self, member: MemberId, height: Height) -> None:
+        """Take a tip that another member states."""
+        if self.quarantine is not None and self._committee.get(member) is not None:
+            self.quarantine.saw_tip(member, height)
+
+    def committed(self, height: Height, following: Committee) -> None:
+        """Go on with the committee after a committed block; end the quarantine when it may end."""
+        self._committee = following
+        if self.quarantine is not None and self.quarantine.is_over(height, following):
             self.quarantine = None

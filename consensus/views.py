@@ -30,6 +30,10 @@ class ViewTracker:
         if held is None or held.message.view < change.view:
             self._changes[signed.signer] = signed
 
+    def change_of(self, sender: MemberId) -> Signed | None:
+        """Return a member's latest view change."""
+        return self._changes.get(sender)
+
     def at_least(self, view: View) -> int:
         """Return how many members were seen in `view` or a higher one."""
         return sum(seen >= view for seen in self._seen.values())

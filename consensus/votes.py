@@ -12,10 +12,14 @@ from ledger.committee import Committee
 from ledger.types import BlockHash, MemberId, View
 
 VIEWS_AHEAD: Final = 8
+VIEWS_KEPT: Final = 64
 
 
 class VoteBook:
-    """Prepares or Commits of one height by view and sender. At most `VIEWS_AHEAD` views above the current one are kept."""
+    """Prepares or Commits of one height by view and sender, at most `VIEWS_AHEAD` views above the current one.
+
+    Over `VIEWS_KEPT` views the lowest are forgotten: who needs a block decided there gets it with its certificate.
+    """
 
     def __init__(self, kind: type[Prepare] | type[Commit], committee: Committee) -> None:
         self._kind = kind
@@ -30,7 +34,13 @@ class VoteBook:
         if signed.signer in votes:
             return False
         votes[signed.signer] = signed
+        while len(self._by_view) > VIEWS_KEPT:
+            del self._by_view[min(self._by_view)]
         return True
+
+    def held(self, sender: MemberId, view: View) -> Signed | None:
+        """Return the vote of `sender` in `view`."""
+        return self._by_view.get(view, {}).get(sender)
 
     def signatures(self, view: View, block_hash: BlockHash) -> dict[MemberId, bytes]:
         """Return who voted for this block in this view, with their signatures."""

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from genesis.arguments import genesis_arguments
 from genesis.spec import GenesisError, GenesisSpec
 from ledger.block import Header
 from ledger.list_root import list_root
@@ -48,7 +49,7 @@ def make_genesis_block(spec: GenesisSpec, registry: Registry | None = None) -> G
 
 def _first_state(spec: GenesisSpec, registry: Registry) -> Mapping[bytes, bytes | None]:
     try:
-        return Executor(registry).genesis_state(spec.contracts, spec.timestamp_ms)
+        return Executor(registry).genesis_state(genesis_arguments(spec, registry), spec.timestamp_ms)
     except ContractError as error:
         where = f"$.contracts.{error.contract}" if error.contract else "$.contracts"
         raise GenesisError(error.message, path=where, code=error.failure_code) from error

@@ -14,7 +14,8 @@ from typing import Self
 from genesis.certificates import make_certificate
 from ledger.committee import Committee, Member
 from ledger.crypto import public_key
-from ledger.types import MemberId
+from ledger.policy import KeyPolicy
+from ledger.types import Address, MemberId
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,18 +41,25 @@ class KeySource:
 
 @dataclass(frozen=True, slots=True)
 class NodeKeys:
-    """A member's public record with the secrets behind it: consensus seed (32 bytes) and TLS key (PEM)."""
+    """A member's public record with the secrets behind it: consensus and governance seeds (32 bytes each) and TLS key (PEM)."""
 
     member: Member
     consensus_seed: bytes = field(repr=False)
     tls_key: bytes = field(repr=False)
+    governance_seed: bytes = field(repr=False)
+
+    @property
+    def account(self) -> Address:
+        """Return the account that proposes and votes for the member."""
+        return KeyPolicy.single(public_key(self.governance_seed)).address
 
 
 def make_node_keys(source: KeySource, member_id: MemberId, p2p_address: str) -> NodeKeys:
     """Return the keys, certificate and record of one member."""
     consensus_seed = source.secret(f"{member_id}/consensus")
     certificate, tls_key = make_certificate(source.secret(f"{member_id}/tls"), member_id)
-    return NodeKeys(Member(member_id, public_key(consensus_seed), certificate, p2p_address), consensus_seed, tls_key)
+    member = Member(member_id, public_key(consensus_seed), certificate, p2p_address)
+    return NodeKeys(member, consensus_seed, tls_key, source.secret(f"{member_id}/governance"))
 
 
 def node_names(count: int) -> tuple[MemberId, ...]:

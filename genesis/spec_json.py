@@ -4,7 +4,7 @@
      "p2p_address"}], "contracts": {NAME: {PARAMETER: ...}}}
 
 Bytes are 0x hex, times Unix milliseconds. A contract's parameters are those of its genesis method in the JSON form of its ABI:
-addresses in bech32m, money in motes as decimal strings.
+addresses in bech32m, money in motes as decimal strings. The first committee is `members` and stands nowhere else.
 """
 
 import json
@@ -14,27 +14,27 @@ from dataclasses import fields as dataclass_fields
 from pathlib import Path
 from typing import Any, Final
 
+from genesis.arguments import file_params
 from genesis.spec import MAX_TIME_MS, GenesisError, GenesisSpec
 from ledger.codec import Value
 from ledger.committee import MAX_CERTIFICATE_BYTES, MAX_MEMBERS, Committee, Member
 from ledger.crypto import PUBLIC_KEY_BYTES
 from ledger.errors import BadEncodingError
 from ledger.parameters import ChainParameters
-from ledger.types import MemberId
+from ledger.policy import format_address, parse_address
+from ledger.types import Address, MemberId
 from vm.abi_json import value_from_json, value_to_json
 from vm.abi_types import Kind, TypeSpec
+from vm.contracts.governance_types import MAX_ADDRESS_CHARS, MEMBER_ID, is_host_port
 from vm.errors import ContractError
 from vm.registry import Registry, default_registry
 from vm.strict_json import FieldError, Node, parse
 
 GENESIS_NAME: Final = "genesis.json"
-MAX_ADDRESS_CHARS: Final = 255
 
 _FIELDS: Final = ("chain_id", "timestamp_ms", "development", "parameters", "members", "contracts")
 _MEMBER_FIELDS: Final = ("id", "public_key", "certificate", "p2p_address")
-_MEMBER_ID: Final = re.compile(r"[a-z0-9](?:[a-z0-9._-]{0,30}[a-z0-9])?", re.ASCII)
 _HEX: Final = re.compile(r"0x((?:[0-9a-fA-F]{2})+)", re.ASCII)
-_HOST_PORT: Final = re.compile(r"(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\]):([1-9][0-9]{0,4})", re.ASCII)
 
 
 class GenesisFieldError(FieldError):
@@ -79,13 +79,21 @@ def spec_to_json(spec: GenesisSpec, registry: Registry | None = None) -> str:
     return json.dumps(document, indent=2, ensure_ascii=False) + "\n"
 
 
-def member_from_json(text: str) -> Member:
-    """Return the member of a JSON record, as `datacar init` prints it."""
-    return _member(parse(text, GenesisFieldError))
+def record_from_json(text: str) -> tuple[Member, Address | None]:
+    """Return the member of a JSON record, as `datacar init` prints it, and its governance account, which older ones lack."""
+    node = parse(text, GenesisFieldError)
+    account = node.members(required=_MEMBER_FIELDS, optional=("account",)).get("account")
+    member = _member(node, optional=("account",))
+    return member, None if account is None else _account(account)
+
+
+def record_to_json(member: Member, account: Address) -> dict[str, str]:
+    """Return the JSON record that a new member hands over."""
+    return {**member_to_json(member), "account": format_address(account)}
 
 
 def member_to_json(member: Member) -> dict[str, str]:
-    """Return the JSON record of a member."""
+    """Return a member as it stands in the genesis file."""
     return {
         "id": member.id,
         "public_key": "0x" + member.public_key.hex(),
@@ -96,7 +104,7 @@ def member_to_json(member: Member) -> dict[str, str]:
 
 def check_member_id(text: str) -> MemberId:
     """Return a member id: 1 to 32 characters of a-z, 0-9 and, inside, `.`, `_` and `-`. Raises `BadEncodingError`."""
-    if not _MEMBER_ID.fullmatch(text):
+    if not MEMBER_ID.fullmatch(text):
         raise BadEncodingError(
             f"{text[:40]!r} is not a member id", hint="use 1 to 32 characters of a-z, 0-9 and, inside, . _ and -"
         )
@@ -105,8 +113,7 @@ def check_member_id(text: str) -> MemberId:
 
 def check_host_port(text: str) -> str:
     """Return a `host:port` that other members can dial (IPv6 in brackets). Raises `BadEncodingError`."""
-    match = _HOST_PORT.fullmatch(text)
-    if match is None or len(text) > MAX_ADDRESS_CHARS or int(match[1]) > 65_535:
+    if not is_host_port(text):
         raise BadEncodingError(f"{text[:60]!r} is not host:port", hint="write it as node.example.org:26656 or [::1]:26656")
     return text
 
@@ -135,8 +142,15 @@ def _committee(node: Node) -> Committee:
         raise GenesisError(error.message, path=node.path, hint="sort the members by id, each with a key of its own") from error
 
 
-def _member(node: Node) -> Member:
-    given = node.members(required=_MEMBER_FIELDS)
+def _account(node: Node) -> Address:
+    try:
+        return parse_address(node.text(max_chars=MAX_ADDRESS_CHARS))
+    except BadEncodingError as error:
+        raise GenesisError(error.message, path=node.path, hint=error.hint) from error
+
+
+def _member(node: Node, *, optional: tuple[str, ...] = ()) -> Member:
+    given = node.members(required=_MEMBER_FIELDS, optional=optional)
     key = _bytes(given["public_key"], PUBLIC_KEY_BYTES)
     if len(key) != PUBLIC_KEY_BYTES:
         given["public_key"].refuse(f"must have {PUBLIC_KEY_BYTES} bytes")
@@ -207,4 +221,4 @@ def _params(registry: Registry, name: str) -> dict[str, TypeSpec]:
         method = registry.entry(name).spec.genesis
     except ContractError as error:
         raise GenesisError(error.message, path=f"$.contracts.{name}") from error
-    return {} if method is None else {param.name: param.type for param in method.params}
+    return {} if method is None else {param.name: param.type for param in file_params(method)}

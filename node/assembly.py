@@ -13,9 +13,7 @@ from consensus.replica import Replica, ReplicaConfig
 from consensus.round import Tip
 from consensus.sign_state import SignState
 from genesis.block import GenesisBlock
-from genesis.spec import GenesisSpec
 from ledger.committee import Member
-from ledger.crypto import public_key
 from ledger.errors import RejectedError
 from ledger.transaction import Transaction
 from ledger.types import Height, MemberId
@@ -26,9 +24,10 @@ from node.config import NodeConfig
 from node.driver import Driver
 from node.finality import Finality
 from node.intake import Intake
+from node.key_ring import FileKeyRing, KeyRing
 from node.mempool import Mempool, MempoolLimits
 from node.ports import Network
-from node.secret_files import read_secret, read_seed
+from node.secret_files import read_secret
 from node.sign_file import SignFile, open_sign_file
 from node.storage import open_block_store
 from p2p.messages import Application
@@ -74,7 +73,7 @@ class Settings:
     """Who this node is, and the settings of its own that no other member needs to know."""
 
     me: MemberId
-    seed: bytes
+    keys: KeyRing
     mempool: MempoolLimits
     batch_delay_ms: int
     resend_ms: int
@@ -100,11 +99,11 @@ def build_driver(
     switchboard.driver = Driver(
         chain=chain,
         replica=_replica(settings, chain, sign_file.load()),
-        seed=settings.seed,
+        keys=settings.keys,
         sign_file=sign_file,
         intake=Intake(chain, mempool, switchboard.accepted),
         finality=Finality(chain, mempool),
-        network=connect(switchboard, switchboard.tip, chain.committee.members),
+        network=connect(switchboard, switchboard.tip, (*chain.committee.members, *chain.membership.observers)),
         clock=clock,
         batch_delay_ms=settings.batch_delay_ms,
         fail=fail,
@@ -128,7 +127,6 @@ async def running_driver(
 ) -> AsyncIterator[Driver]:
     """A driver that takes part in consensus over sockets; leaving the context stops it and closes its files."""
     settings = _settings(config)
-    check_identity(genesis.spec, settings.me, settings.seed)
     transports: list[Transport] = []
 
     def connect(handler: Handler, tip: Callable[[], Height], members: Iterable[Member]) -> Network:
@@ -141,6 +139,8 @@ async def running_driver(
         sign_file = open_sign_file(config.node.data_dir)
         stack.callback(sign_file.close)
         driver = build_driver(genesis, store, sign_file, settings, clock, connect, fail)
+        if not config.node.join:
+            check_identity(driver.chain, settings)
         await transports[0].start()
         stack.push_async_callback(transports[0].stop)
         driver.start()
@@ -150,9 +150,10 @@ async def running_driver(
 
 def _settings(config: NodeConfig) -> Settings:
     limits = MempoolLimits(config.mempool.max_transactions, config.mempool.max_bytes, config.mempool.sender_share_percent)
-    seed = read_seed(config.node.consensus_key, "the consensus key")
     me = MemberId(config.node.member_id)
-    return Settings(me, seed, limits, config.consensus.batch_delay_ms, config.consensus.resend_ms)
+    return Settings(
+        me, FileKeyRing(config.node.consensus_key), limits, config.consensus.batch_delay_ms, config.consensus.resend_ms
+    )
 
 
 def _transport(
@@ -172,13 +173,14 @@ def _transport(
     )
 
 
-def check_identity(spec: GenesisSpec, me: MemberId, seed: bytes) -> None:
-    """Raise when the key is not the one that genesis names for this member: its votes would be refused by everyone."""
-    member = spec.committee.get(me)
-    if member is None or member.public_key != public_key(seed):
-        names = ", ".join(item.id for item in spec.committee.members)
+def check_identity(chain: Chain, settings: Settings) -> None:
+    """Raise when the chain does not know this member with this key: nobody would count its votes or let it connect."""
+    members = (*chain.committee.members, *chain.membership.observers)
+    found = next((member for member in members if member.id == settings.me), None)
+    if found is None or found.public_key not in settings.keys.public_keys:
+        names = ", ".join(member.id for member in members)
         raise RejectedError(
             "not_permitted",
-            f"{me} with this key is not a member of {spec.chain_id} (members: {names})",
-            hint="check node.member_id and node.consensus_key against the genesis file",
+            f"at height {chain.tip.height} of the chain here, {settings.me} with this key is no member (members: {names})",
+            hint="check node.member_id and node.consensus_key; one that was added later starts with node.join = true",
         )

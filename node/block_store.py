@@ -10,10 +10,10 @@ from typing import Final, Protocol
 from ledger.block import Block, Header, Receipt
 from ledger.certificate import QuorumCertificate
 from ledger.codec import MAX_BYTES, Value, as_tuple, decode, encode_trusted
-from ledger.errors import DatacarError
+from ledger.errors import DatacarError, unreachable
 from ledger.hashing import HASH_BYTES
 from ledger.store import Store
-from ledger.types import BlockHash, Height, TxId
+from ledger.types import BlockHash, Height, MemberId, TxId, View
 
 SCHEMA_VERSION: Final = b"1"
 
@@ -26,10 +26,12 @@ _IDS: Final = b"i"
 _TRANSACTION: Final = b"t"
 _VALUE: Final = b"v"
 _PENDING: Final = b"p"
+_EVIDENCE: Final = b"e"
 _META: Final = b"m"
 
 _MAX_RECEIPTS_BYTES: Final = 256 * 1024 * 1024  # our own writing: bounded by the block's gas, not by this
 _MAX_RECEIPTS: Final = 1_000_000
+MAX_EVIDENCE: Final = 16  # for each member: one is enough to convict it
 
 _SCHEMA_KEY: Final = _META + b"schema"
 _GENESIS_KEY: Final = _META + b"genesis"
@@ -132,7 +134,18 @@ class BlockStore:
         """Sync a prepared block before our Commit for it may leave (rule 6)."""
         self.raw.apply({_PENDING + block_hash: encode_trusted(block.to_value())})
 
+    def put_evidence(self, member: MemberId, height: Height, view: View, step: int, evidence: bytes) -> None:
+        """Keep proof of an equivocation, unless there is enough of that member already."""
+        prefix = _EVIDENCE + member.encode() + b"/"
+        key = prefix + _number(height) + _number(view) + bytes([step])
+        if self.raw.get(key) is None and sum(1 for _ in self.raw.iterate(prefix)) < MAX_EVIDENCE:
+            self.raw.apply({key: evidence})
+
     # ---- reading
+
+    def evidence(self) -> tuple[bytes, ...]:
+        """Return all proof of equivocation, by member and then height."""
+        return tuple(value for _, value in self.raw.iterate(_EVIDENCE))
 
     def tip_height(self) -> Height | None:
         """Return the height of the last committed block, or None for an empty store."""
@@ -156,6 +169,14 @@ class BlockStore:
         """Return a committed header."""
         block = self.block(height)
         return None if block is None else block.header
+
+    def hash_of(self, height: Height) -> BlockHash:
+        """Return a committed block's hash; its certificate is a shorter way to the header than its bodies."""
+        certificate = self.certificate(height)
+        header = self.header(height) if certificate is None else certificate.header
+        if header is None:
+            unreachable(f"block {height} is not in the store")
+        return header.hash(self._genesis_hash)
 
     def certificate(self, height: Height) -> QuorumCertificate | None:
         """Return a committed block's certificate; genesis has none."""

@@ -4,9 +4,10 @@ Building and executing are pure on top of the committed state: a result is a val
 decided. `commit` alone changes anything, in one atomic synced batch.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
+from types import MappingProxyType
 from typing import Final
 
 from genesis.block import GenesisBlock
@@ -23,8 +24,11 @@ from ledger.transaction import Transaction
 from ledger.types import BlockHash, Height, MemberId, TxId, View
 from node.block_store import BlockStore, StorageError
 from node.mempool import Mempool
-from vm.context import BlockContext
+from vm.context import RECENT_BLOCKS, BlockContext
+from vm.contracts.governance_state import Membership, read_membership, touches_membership
+from vm.contracts.governance_types import NAME as GOVERNANCE
 from vm.executor import BlockExecution, Executor
+from vm.overlay import StateReader
 
 FEE_ACCOUNT: Final = contract_address("fees")
 MAX_SCANNED: Final = 4_000  # candidates looked at for one block
@@ -46,11 +50,29 @@ class ExecutedBlock:
     transactions: tuple[Transaction, ...]
     execution: BlockExecution
     tree: TreeUpdate
+    membership: Membership
+
+    @property
+    def following(self) -> Committee:
+        """Return the committee that votes on the next block."""
+        return self.membership.committee
 
     @property
     def block(self) -> Block:
         """Return the header and the ordered bytes."""
         return Block(self.header, tuple(transaction.raw for transaction in self.transactions))
+
+
+class Overlaid:
+    """A state with the changes of a block on top."""
+
+    def __init__(self, state: StateReader, changes: Mapping[bytes, bytes | None]) -> None:
+        self._state = state
+        self._changes = changes
+
+    def get(self, key: bytes) -> bytes | None:
+        """Return the value after the changes."""
+        return self._changes[key] if key in self._changes else self._state.get(key)
 
 
 class Chain:
@@ -59,7 +81,7 @@ class Chain:
     def __init__(self, genesis: GenesisBlock, store: BlockStore, executor: Executor) -> None:
         self.genesis_hash = genesis.spec.hash
         self.parameters: ChainParameters = genesis.spec.parameters
-        self.committee: Committee = genesis.spec.committee
+        self._fixed = Membership(genesis.spec.committee, (), ())
         self.store = store
         self.executor = executor
         self._tree = StateTree(self.genesis_hash, store.raw)
@@ -84,11 +106,29 @@ class Chain:
         self.tip_hash = header.hash(self.genesis_hash)
         self.tip_certificate = self.store.certificate(height)
         self._root: StateRoot = root
+        self.membership = self._membership(self.store.state)
+        self._recent = {at: self.store.hash_of(at) for at in map(Height, range(max(0, height - RECENT_BLOCKS + 1), height + 1))}
+
+    def _membership(self, state: StateReader) -> Membership:
+        """Return the members as of a state: fixed at genesis on a chain without the governance contract."""
+        return read_membership(state) if GOVERNANCE in self.executor.registry.names() else self._fixed
+
+    @property
+    def committee(self) -> Committee:
+        """Return the committee that votes on the next block."""
+        return self.membership.committee
 
     def context(self, timestamp_ms: int) -> BlockContext:
         """Return what execution takes from a block on the tip."""
         params = self.parameters
-        return BlockContext(Height(self.tip.height + 1), timestamp_ms, params.gas_price_motes, FEE_ACCOUNT, params.block_max_gas)
+        return BlockContext(
+            Height(self.tip.height + 1),
+            timestamp_ms,
+            params.gas_price_motes,
+            FEE_ACCOUNT,
+            params.block_max_gas,
+            MappingProxyType(self._recent),
+        )
 
     # ---- on top of the tip
 
@@ -104,7 +144,6 @@ class Chain:
             min(max_transactions, self.parameters.block_max_transactions),
             self.parameters.block_max_bytes,
         )
-        commit = self.committee.hash(self.genesis_hash)
         draft = Header(
             Height(self.tip.height + 1),
             view,
@@ -114,8 +153,8 @@ class Chain:
             ZERO_HASH,
             ZERO_HASH,
             ZERO_HASH,
-            commit,
-            commit,
+            ZERO_HASH,
+            ZERO_HASH,
             0,
         )
         refused = tuple(transaction for transaction, _ in built.refused)
@@ -152,6 +191,9 @@ class Chain:
         self._tree.adopt(executed.tree)
         self._root = executed.tree.root
         self.tip, self.tip_hash, self.tip_certificate = executed.header, executed.block_hash, certificate
+        self.membership = executed.membership
+        self._recent[executed.header.height] = executed.block_hash
+        self._recent.pop(Height(executed.header.height - RECENT_BLOCKS), None)
 
     # ---- which transactions may stand in the next block (protocol, section Transactions)
 
@@ -204,17 +246,18 @@ class Chain:
     def _finish(self, draft: Header, transactions: tuple[Transaction, ...], execution: BlockExecution) -> ExecutedBlock:
         """Return the executed block whose header carries the roots that `execution` leads to."""
         tree = self._tree.update(self._root, draft.height, execution.changes)
-        commit = self.committee.hash(self.genesis_hash)
+        changed = touches_membership(execution.changes)
+        membership = self._membership(Overlaid(self.store.state, execution.changes)) if changed else self.membership
         header = replace(
             draft,
             transactions_root=list_root(self.genesis_hash, [transaction.tx_hash for transaction in transactions]),
             receipts_root=list_root(self.genesis_hash, [receipt.hash(self.genesis_hash) for receipt in execution.receipts]),
             state_root=tree.root.digest,
-            committee_hash=commit,
-            next_committee_hash=commit,
+            committee_hash=self.committee.hash(self.genesis_hash),
+            next_committee_hash=membership.committee.hash(self.genesis_hash),
             gas_used=execution.gas_used,
         )
-        return ExecutedBlock(header, header.hash(self.genesis_hash), transactions, execution, tree)
+        return ExecutedBlock(header, header.hash(self.genesis_hash), transactions, execution, tree, membership)
 
 
 def _text(value: object) -> object:

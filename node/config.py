@@ -48,6 +48,7 @@ class NodeSection(_Section):
     consensus_key: Path = Field(description="Secret file: the Ed25519 consensus seed, 32 bytes in hex.")
     tls_certificate: Path = Field(description="This member's certificate (DER), as in its member record.")
     tls_key: Path = Field(description="Secret file: the certificate's private key (PEM).")
+    join: bool = Field(default=False, description="Start although the chain here does not know this member or key (yet).")
     faucet_key: Path | None = Field(default=None, description="Secret file: seed of the faucet account; development chains only.")
 
 

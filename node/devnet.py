@@ -22,6 +22,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final, Self
 
+from genesis.arguments import governance_arguments
 from genesis.network import KeySource, NodeKeys, make_committee, make_node_keys, node_names
 from genesis.presets import DEV_PARAMETERS
 from genesis.spec import GenesisSpec
@@ -116,8 +117,8 @@ class DevNode:
 class Blueprint:
     """What a new network is made from.
 
-    `contracts` are the arguments of genesis, `accounts` the funded ones among them and `holders` those of the locked parts;
-    `faucet_seed` is the key of one more. `seed` is what all keys come from, or None when they are random.
+    `contracts` are the arguments of genesis but for the members' accounts, `accounts` the funded ones among them and `holders`
+    those of the locked parts; `faucet_seed` is the key of one more. `seed` is what all keys come from, None when they are random.
     """
 
     node_count: int
@@ -204,7 +205,7 @@ def create(folder: Path, blueprint: Blueprint, say: Say) -> Devnet:
         development=True,
         parameters=DEV_PARAMETERS,
         committee=make_committee([each.member for each in keys]),
-        contracts=blueprint.contracts,
+        contracts=blueprint.contracts | governance_arguments({each.member.id: each.account for each in keys}),
     )
     with _whole_or_nothing(folder) as part:
         (part / GENESIS_NAME).write_text(spec_to_json(spec), encoding="utf-8")

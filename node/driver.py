@@ -15,6 +15,7 @@ import structlog
 from consensus.effects import (
     Broadcast,
     BuildBlock,
+    Candidate,
     CommitBlock,
     Effect,
     Effects,
@@ -24,19 +25,23 @@ from consensus.effects import (
     Halt,
     Persist,
     Proposal,
+    RecordEvidence,
     Relay,
     SendBlock,
     SetTimer,
     Timer,
 )
+from consensus.evidence import Evidence
+from consensus.inbox import Inbox
 from consensus.messages import Message, NewView, Signed, signing_digest
 from consensus.replica import Replica
 from consensus.round import Tip
 from consensus.verify import authenticate
 from ledger.block import Block
 from ledger.certificate import QuorumCertificate
+from ledger.committee import Committee
 from ledger.crypto import sign
-from ledger.errors import BadSignatureError, DatacarError
+from ledger.errors import BadSignatureError, DatacarError, unreachable
 from ledger.transaction import Transaction
 from ledger.types import BlockHash, Height, MemberId
 from node.bodies import BodyCollector
@@ -45,11 +50,13 @@ from node.clock import Clock
 from node.finality import Finality
 from node.gossip import Gossip
 from node.intake import Intake
+from node.key_ring import KeyRing
 from node.ports import Network
 from node.sign_file import SignFile
 from node.sync import BlockSync
 from node.tasks import Tasks
 from p2p.messages import Application, Blocks, Bodies, Consensus, GetBlocks, GetBodies, Status, Transactions, fit_blocks
+from vm.contracts.governance_state import Membership
 
 MAX_AUTHENTIC: Final = 8_192
 FULL_BATCH: Final = 256  # so many waiting transactions need no batch delay
@@ -68,7 +75,7 @@ class Driver:
         *,
         chain: Chain,
         replica: Replica,
-        seed: bytes,
+        keys: KeyRing,
         sign_file: SignFile,
         intake: Intake,
         finality: Finality,
@@ -91,7 +98,9 @@ class Driver:
         self.last_commit_ms = clock()
         self._last_size = 0
         self._bodies = BodyCollector(intake, network, replica.config.me, clock)
-        self._seed = seed
+        self._keys = keys
+        self._shown: tuple[Membership, int] | None = None
+        self._early = Inbox()
         self._sign_file = sign_file
         self._batch_delay_ms = batch_delay_ms
         self._fail = fail
@@ -109,6 +118,7 @@ class Driver:
 
     def start(self) -> None:
         """Take up consensus where the disk says; needs a running event loop."""
+        self._take_membership()
         self._post(lambda: self.replica.start(self.clock()))
         self._schedule_work()
 
@@ -166,11 +176,17 @@ class Driver:
                 assert_never(message)
 
     def _on_consensus(self, member_id: MemberId, payload: bytes) -> None:
-        """Check a consensus message and feed it; one for another height is only a hint, and only of its own signer."""
+        """Check a consensus message and feed it; one for another height is only a hint, and only of its own signer.
+
+        One for the next height waits until this one is decided: its committee may be another.
+        """
         try:
             signed = Signed.decode(payload)
-            if signed.message.height - self.replica.height in (0, 1):
+            if (ahead := signed.message.height - self.replica.height) == 0:
                 self._authenticate(signed, payload)
+            elif ahead == 1:
+                self._early.put(member_id, signed.message.height, payload)
+                return
             elif signed.signer != member_id:
                 return
         except DatacarError as error:
@@ -190,6 +206,12 @@ class Driver:
         authenticate(signed, committee, self.chain.genesis_hash)
         if len(self._authentic) < MAX_AUTHENTIC:
             self._authentic.add(digest)
+
+    def _deliver_early(self) -> Effects:
+        """Take up what came for this height before it began."""
+        for sender, payload in self._early.take(self.replica.height):
+            self._on_consensus(sender, payload)
+        return ()
 
     # ---- inputs and effects
 
@@ -236,15 +258,28 @@ class Driver:
                 self.sync.request(hint)
             case CommitBlock(proposal, certificate):
                 self._commit(self._executed[proposal.block_hash], certificate)
+                self._inputs.append(self._deliver_early)
+            case RecordEvidence(evidence):
+                self._record(evidence)
             case Halt(reason, height, block_hash):
                 log.critical("halted", reason=reason, height=height, block="0x" + block_hash.hex())
             case _:
                 assert_never(effect)
 
+    def _record(self, evidence: Evidence) -> None:
+        """Keep proof that a member contradicted itself."""
+        height, view, step = evidence.position
+        log.critical("a member contradicts itself", member=evidence.signer, height=height, view=view, step=step.name)
+        self.chain.store.put_evidence(evidence.signer, height, view, step, evidence.encode())
+
     def _broadcast(self, message: Message) -> None:
         """Sign, send, and count our own like everybody's."""
-        signature = sign(self._seed, signing_digest(message, self.chain.genesis_hash))
-        signed = Signed(message, self.replica.config.me, signature)
+        me = self.replica.config.me
+        member = self.chain.committee.get(me)  # effects come in order: this is still the committee of the message's height
+        if member is None:
+            unreachable(f"{me} signs at height {message.height} and is not in its committee")
+        seed = self._keys.seed(member.public_key)
+        signed = Signed(message, me, sign(seed, signing_digest(message, self.chain.genesis_hash)))
         self.network.broadcast(Consensus(signed.encode()))
         self._inputs.append(lambda: self.replica.on_message(signed, self.clock()))
 
@@ -264,12 +299,12 @@ class Driver:
         mempool.unpin()
         executed, refused = self.chain.build(mempool.candidates(), request.max_transactions, request.view, me, now)
         mempool.defer(transaction.tx_hash for transaction in refused)
-        candidate: Proposal | None = None
+        candidate: Candidate | None = None
         if executed.transactions or request.allow_empty or self._heartbeat_due(now) or mempool.has_expired(now):
             self._executed[executed.block_hash] = executed
             tx_hashes = tuple(transaction.tx_hash for transaction in executed.transactions)
             mempool.pin(tx_hashes)
-            candidate = Proposal(executed.block_hash, executed.header, tx_hashes)
+            candidate = Candidate(Proposal(executed.block_hash, executed.header, tx_hashes), executed.following)
         elif mempool.pending and self._work_timer is None:  # not yet by our clock: others may see it otherwise, so look again
             self._work_timer = asyncio.get_running_loop().call_later(LOOK_AGAIN_S, self._work_due)
         self._inputs.append(lambda: self.replica.on_candidate(candidate, self.clock()))
@@ -282,25 +317,24 @@ class Driver:
 
     async def _collect_and_execute(self, proposal: Proposal) -> None:
         """Get the bodies, execute on the tip, and say whether the proposal is valid; given up when its height is over."""
+        following, began_ms = None, self.clock()
         try:
             transactions = await self._bodies.collect(proposal)
             if proposal.header.height != self.chain.tip.height + 1:
                 return
-            valid = self._is_valid(proposal, transactions)
-        except DatacarError as error:
-            log.warning("a proposal has a bad transaction", height=proposal.header.height, error=error.message)
-            valid = False
-        self._post(lambda: self.replica.on_executed(proposal.block_hash, valid, self.clock()))
-
-    def _is_valid(self, proposal: Proposal, transactions: tuple[Transaction, ...]) -> bool:
-        try:
-            executed = self.chain.execute(proposal.header, transactions)
+            began_ms = self.clock()
+            following = self._execute_now(proposal, transactions)
         except DatacarError as error:
             log.warning("invalid proposal", height=proposal.header.height, proposer=proposal.header.proposer, error=error.message)
-            return False
+        now, took_ms = self.clock(), max(0, self.clock() - began_ms)
+        self._post(lambda: self.replica.on_executed(proposal.block_hash, following, took_ms, now))
+
+    def _execute_now(self, proposal: Proposal, transactions: tuple[Transaction, ...]) -> Committee:
+        """Execute a proposal and return the committee after it. Raises `InvalidBlockError`."""
+        executed = self.chain.execute(proposal.header, transactions)
         self._executed[proposal.block_hash] = executed
         self.intake.mempool.pin(proposal.tx_hashes)
-        return True
+        return executed.following
 
     def _fetch_bodies(self, height: Height, block_hash: BlockHash, request: FetchBodies, holders: tuple[MemberId, ...]) -> None:
         """Find a prepared block in our own store, else at members that prepared it."""
@@ -320,7 +354,8 @@ class Driver:
         """Commit a certified block that another member sent."""
         self._commit(executed, certificate)
         tip = Tip(executed.header, executed.block_hash, certificate)
-        self._post(lambda: self.replica.on_synced(tip, self.clock()))
+        self._post(lambda: self.replica.on_synced(tip, executed.following, self.clock()))
+        self._post(self._deliver_early)
 
     def diverged(self, height: Height, reason: str) -> None:
         """Stop voting: a quorum certified what this node computes differently."""
@@ -343,9 +378,23 @@ class Driver:
         self.committed_transactions += len(executed.transactions)
         self._last_size = len(executed.transactions)
         self.last_commit_ms = self.clock()
+        self._take_membership()
         self.network.broadcast(Status(executed.header.height, executed.block_hash))
         self.finality.committed(executed)
         self._schedule_work()
+
+    def _take_membership(self) -> None:
+        """Have the network know the members as of the tip, and replaced certificates in their grace; use our key on record."""
+        membership, now_ms = self.chain.membership, self.chain.tip.timestamp_ms
+        previous = {item.certificate: item.member_id for item in membership.retired if item.until_ms >= now_ms}
+        if self._shown == (membership, len(previous)):
+            return
+        self._shown = (membership, len(previous))
+        self.network.set_members((*membership.committee.members, *membership.observers), previous)
+        me = membership.committee.get(self.replica.config.me)
+        if me is not None and self._keys.settle(me.public_key):
+            log.info("the next consensus key is in use; the replaced one is erased", height=self.chain.tip.height)
+        self.replica.hold_keys(self._keys.public_keys)
 
     # ---- work to propose
 

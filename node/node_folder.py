@@ -1,6 +1,8 @@
 """A node's folder as `datacar init` and the development network make it: keys, certificate, sign-state and configuration.
 
-config.toml  consensus.key  tls.crt  tls.key  [faucet.key]  data/sign-state.{a,b}
+config.toml  consensus.key  governance.key  tls.crt  tls.key  [faucet.key]  data/sign-state.{a,b}
+
+The node never reads `governance.key`: it is the operator's, for `datacar gov`, and may be moved to another machine.
 """
 
 import json
@@ -17,6 +19,7 @@ from node.sign_file import open_sign_file
 CONFIG_NAME: Final = "config.toml"
 DATA_NAME: Final = "data"
 FAUCET_KEY_NAME: Final = "faucet.key"
+GOVERNANCE_KEY_NAME: Final = "governance.key"
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +41,7 @@ def write_node_folder(
     """
     folder.mkdir(parents=True, exist_ok=True)
     write_seed(folder / "consensus.key", keys.consensus_seed)
+    write_seed(folder / GOVERNANCE_KEY_NAME, keys.governance_seed)
     write_secret(folder / "tls.key", keys.tls_key)
     (folder / "tls.crt").write_bytes(keys.member.certificate)
     if faucet_seed is not None:

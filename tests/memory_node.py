@@ -9,6 +9,7 @@ import secrets
 from pathlib import Path
 from typing import Final
 
+from genesis.arguments import governance_arguments
 from genesis.block import make_genesis_block
 from genesis.network import KeySource, make_committee, make_node_keys
 from genesis.presets import contract_arguments
@@ -60,7 +61,7 @@ class MemoryNode(ChainService):
             development=development,
             parameters=parameters or ChainParameters(),
             committee=make_committee([self._keys.member]),
-            contracts=contract_arguments((everything,)),
+            contracts={**contract_arguments((everything,)), **governance_arguments({MEMBER: self._keys.account})},
         )
         registry = registry or default_registry()
         genesis = make_genesis_block(spec, registry)

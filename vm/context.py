@@ -3,8 +3,9 @@
 There is no other clock and no other randomness; everything here is the same on every node.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Concatenate, Final, ParamSpec, TypeVar, overload
 
 from ledger.block import MAX_EVENTS, Event
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
     from vm.registry import Entry, Registry
 
 MAX_DEPTH: Final = 8
+RECENT_BLOCKS: Final = 100
+"""How many blocks back contracts can name a block: execution is told exactly these, so that all nodes answer alike."""
 NOBODY: Final = Address(bytes(ADDRESS_BYTES))
 """The sender of reads and of genesis: an address no key has."""
 
@@ -34,13 +37,17 @@ R = TypeVar("R")
 
 @dataclass(frozen=True, slots=True)
 class BlockContext:
-    """What execution takes from the block and the chain's parameters. `max_gas` bounds the block."""
+    """What execution takes from the block, its ancestors and the chain's parameters. `max_gas` bounds the block.
+
+    `recent_hashes` are the hashes of the blocks right before this one: the last `RECENT_BLOCKS`, or as many as there are.
+    """
 
     height: Height
     timestamp_ms: int
     gas_price_motes: int
     fee_account: Address
     max_gas: int
+    recent_hashes: Mapping[Height, bytes] = field(default_factory=lambda: MappingProxyType({}), repr=False)
 
 
 class Context:
@@ -66,6 +73,12 @@ class Context:
     def emit(self, event: object) -> None:
         """Put an event, an instance of one of the contract's event classes, into the receipt."""
         self._machine.emit(self._entry, event)
+
+    def block_hash(self, height: int) -> bytes | None:
+        """Return the hash of one of the `RECENT_BLOCKS` blocks before this one, None for any other height."""
+        block = self._machine.block
+        self._machine.storage.meter.charge(gas.READ)
+        return block.recent_hashes.get(Height(height)) if block.height - RECENT_BLOCKS <= height < block.height else None
 
     def charge(self, amount: int) -> None:
         """Charge gas for work that storage access does not show: long loops, pricing, parsing."""

@@ -13,6 +13,8 @@ from vm.contracts.asset import NAME as ASSET
 from vm.contracts.asset import Asset
 from vm.contracts.charging import NAME as CHARGING
 from vm.contracts.charging import Charging
+from vm.contracts.governance import Governance
+from vm.contracts.governance_types import NAME as GOVERNANCE
 from vm.errors import ContractError, CoreError
 
 
@@ -84,5 +86,6 @@ def default_registry() -> Registry:
         {
             ASSET: Asset,
             CHARGING: Charging,
+            GOVERNANCE: Governance,
         }
     )

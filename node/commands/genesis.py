@@ -10,17 +10,19 @@ import typer
 
 from datacar.amounts import format_motes
 from datacar.keys import KeyPair
+from genesis.arguments import governance_accounts, governance_arguments
 from genesis.block import make_genesis_block
 from genesis.certificates import check_certificate
 from genesis.network import KeySource, NodeKeys, make_committee, make_node_keys, node_names
 from genesis.presets import DEV_ACCOUNT_MOTES, DEV_ACCOUNTS, DEV_PARAMETERS, contract_arguments, distribution, part_motes
 from genesis.spec import GenesisError, GenesisSpec
-from genesis.spec_json import GENESIS_NAME, check_host_port, member_from_json, read_spec, spec_to_json
+from genesis.spec_json import GENESIS_NAME, check_host_port, read_spec, record_from_json, spec_to_json
 from ledger.codec import Value
 from ledger.committee import Committee, Member
 from ledger.errors import BadEncodingError
 from ledger.parameters import ChainParameters
 from ledger.policy import KeyPolicy, format_address
+from ledger.types import Address
 from node.commands.dev_accounts import SEEDED_TIME_MS, NewAccount, dev_contracts, holders_of, make_account, make_holders
 from node.commands.exits import usage
 from node.commands.output import Json, print_json, print_pairs, print_table, progress, warn
@@ -68,15 +70,15 @@ def new(
     source = KeySource.random() if seed is None else KeySource.from_seed(seed)
     timestamp_ms = time.time_ns() // 1_000_000 if seed is None else SEEDED_TIME_MS
     made = [] if nodes is None else _make_nodes(source, nodes, p2p_address or [])
-    records = [_read_member(path) for path in member or []] or [keys.member for keys in made]
+    records = [_read_member(path) for path in member or []] or [(keys.member, keys.account) for keys in made]
     accounts, faucet, contracts = _make_accounts(source, timestamp_ms, development=development)
     spec = GenesisSpec(
         chain_id=chain_id,
         timestamp_ms=timestamp_ms,
         development=development,
         parameters=DEV_PARAMETERS if development else ChainParameters(),
-        committee=_committee(records),
-        contracts=contracts,
+        committee=_committee([record for record, _ in records]),
+        contracts=contracts | _governance(records),
     )
     make_genesis_block(spec)
     _write(folder, spec, made, accounts, faucet)
@@ -98,8 +100,14 @@ def add_member(
 ) -> None:
     """Add a member to a genesis file before its chain starts. The genesis hash changes: every member needs the new file."""
     spec = read_spec(file)
-    added = _read_member(record)
-    spec = replace(spec, committee=_committee([*spec.committee.members, added]))
+    accounts = governance_accounts(spec.contracts)
+    added, account = _read_member(record)
+    known = [(member, accounts.get(member.id)) for member in spec.committee.members]
+    spec = replace(
+        spec,
+        committee=_committee([*spec.committee.members, added]),
+        contracts={**spec.contracts, **_governance([*known, (added, account)])},
+    )
     part = file.with_name(f".{file.name}.part")
     part.write_text(spec_to_json(spec), encoding="utf-8")
     part.replace(file)
@@ -127,14 +135,21 @@ def verify(file: File, as_json: Json = False) -> None:
         "supply": format_motes(sum(item.amount for item in allocations)),
     }
     _warn_if_small(spec.committee)
-    members = [{"id": member.id, "p2p_address": member.p2p_address} for member in spec.committee.members]
+    accounts = governance_accounts(spec.contracts)
+    members = [
+        {"id": member.id, "p2p_address": member.p2p_address, "account": _account_text(accounts.get(member.id))}
+        for member in spec.committee.members
+    ]
     distributed = [_allocation_to_json(item) for item in allocations]
     if as_json:
         print_json({"valid": True, **summary, "members": members, "distribution": distributed})
         return
     print_pairs(summary)
     typer.echo("")
-    print_table(("MEMBER", "P2P ADDRESS"), [tuple(each.values()) for each in members])
+    print_table(
+        ("MEMBER", "P2P ADDRESS", "GOVERNANCE ACCOUNT"),
+        [(each["id"], each["p2p_address"], each["account"] or "none: it cannot vote") for each in members],
+    )
     typer.echo("")
     print_table(("CATEGORY", "DATR", "RELEASED", "ACCOUNT"), [_allocation_row(item) for item in allocations])
 
@@ -154,10 +169,18 @@ def _make_nodes(source: KeySource, count: int, addresses: list[str]) -> list[Nod
     return [make_node_keys(source, name, address) for name, address in zip(node_names(count), reached, strict=True)]
 
 
-def _read_member(path: Path) -> Member:
-    member = member_from_json(path.read_text(encoding="utf-8"))
+def _read_member(path: Path) -> tuple[Member, Address | None]:
+    member, account = record_from_json(path.read_text(encoding="utf-8"))
     _check_member(member, f"{path}: $.certificate")
-    return member
+    return member, account
+
+
+def _governance(records: list[tuple[Member, Address | None]]) -> dict[str, tuple[Value, ...]]:
+    return governance_arguments({member.id: account for member, account in records if account is not None})
+
+
+def _account_text(account: Address | None) -> str | None:
+    return None if account is None else format_address(account)
 
 
 def _check_member(member: Member, path: str) -> None:

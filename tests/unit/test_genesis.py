@@ -10,11 +10,12 @@ from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from genesis import presets
+from genesis.arguments import governance_accounts, governance_arguments
 from genesis.block import make_genesis_block
 from genesis.certificates import check_certificate, make_certificate
 from genesis.network import KeySource, make_committee, make_node_keys, node_names
 from genesis.spec import GenesisError, GenesisSpec
-from genesis.spec_json import member_from_json, member_to_json, spec_from_json, spec_to_json
+from genesis.spec_json import record_from_json, record_to_json, spec_from_json, spec_to_json
 from ledger.codec import decode, encode
 from ledger.crypto import public_key
 from ledger.errors import BadEncodingError, DatacarError
@@ -25,6 +26,7 @@ from ledger.policy import KeyPolicy, format_address
 from ledger.types import MOTES_PER_DATR, Address, Height, MemberId, Motes, View
 from vm.context import NOBODY, BlockContext
 from vm.contracts.asset import SUPPLY, Category
+from vm.contracts.governance_state import Membership, read_membership, touches_membership
 from vm.executor import Executor
 from vm.gas import UNLIMITED
 from vm.registry import default_registry
@@ -47,7 +49,10 @@ def make_spec(seed: str = "a", count: int = 4, **changes: Any) -> GenesisSpec:
         development=True,
         parameters=ChainParameters(),
         committee=make_committee(members),
-        contracts=presets.contract_arguments(presets.distribution(holders, ido, TIME_MS)),
+        contracts={
+            **presets.contract_arguments(presets.distribution(holders, ido, TIME_MS)),
+            **governance_arguments({member.id: account(source, f"{member.id}/governance") for member in members}),
+        },
     )
     return replace(spec, **changes)
 
@@ -121,8 +126,11 @@ class TestFile:
         assert spec_from_json(json.dumps(dict(reversed(document.items())), separators=(",", ":"))).hash == spec.hash
 
     def test_member_record_round_trip(self) -> None:
-        member = make_spec().committee.members[2]
-        assert member_from_json(json.dumps(member_to_json(member))) == member
+        keys = make_node_keys(KeySource.from_seed("a"), MemberId("node1"), "127.0.0.1:26656")
+        record = record_to_json(keys.member, keys.account)
+        assert record_from_json(json.dumps(record)) == (keys.member, keys.account)
+        del record["account"]
+        assert record_from_json(json.dumps(record)) == (keys.member, None)
 
     @pytest.mark.parametrize(
         ("path", "value", "where"),
@@ -310,3 +318,52 @@ class TestNetwork:
         assert parts[-1] == (faucet, 190_000_000 * MOTES_PER_DATR)
         assert sum(amount for _, amount in parts) == presets.part_motes(Category.IDO)
         assert len({format_address(address) for address, _ in parts}) == 11
+
+
+class TestMembership:
+    """The contract's committee is the specification's: there is no second source of it."""
+
+    @pytest.mark.parametrize("count", [1, 4, 7])
+    @pytest.mark.parametrize("accounts", [True, False])
+    def test_first_state_names_the_committee_of_the_specification(self, count: int, *, accounts: bool) -> None:
+        spec = make_spec(count=count)
+        if not accounts:
+            spec = replace(spec, contracts={name: args for name, args in spec.contracts.items() if name != "governance"})
+        state = make_genesis_block(spec).state
+        assert read_membership(state) == Membership(spec.committee, (), ())
+        assert touches_membership(state)
+
+    def test_accounts_are_those_of_the_file(self) -> None:
+        spec = spec_from_json(spec_to_json(make_spec()))
+        source = KeySource.from_seed("a")
+        expected = {member.id: account(source, f"{member.id}/governance") for member in spec.committee.members}
+        assert governance_accounts(spec.contracts) == expected
+        assert make_node_keys(source, MemberId("node1"), "h:1").account == expected[MemberId("node1")]
+
+    @pytest.mark.parametrize(
+        ("accounts", "code"),
+        [
+            ({"node9": "test"}, "UNKNOWN_MEMBER"),
+            ({"node1": "test", "node2": "test"}, "ACCOUNT_TAKEN"),
+            ({"node1": None}, "BAD_ACCOUNT"),
+        ],
+    )
+    def test_accounts_that_could_not_vote_are_refused(self, accounts: dict[str, str | None], code: str) -> None:
+        source, spec = KeySource.from_seed("a"), make_spec()
+        named = {MemberId(name): NOBODY if of is None else account(source, of) for name, of in accounts.items()}
+        with pytest.raises(GenesisError, match=r"\$\.contracts\.governance") as caught:
+            make_genesis_block(replace(spec, contracts={**spec.contracts, **governance_arguments(named)}))
+        assert caught.value.details["code"] == code
+
+    def test_two_accounts_of_one_member_are_refused(self) -> None:
+        source, spec = KeySource.from_seed("a"), make_spec()
+        entries = tuple((MemberId("node1"), account(source, label)) for label in ("test", "faucet"))
+        with pytest.raises(GenesisError, match="another member's"):
+            make_genesis_block(replace(spec, contracts={**spec.contracts, "governance": (entries,)}))
+
+    def test_a_specification_cannot_bring_another_committee(self) -> None:
+        """The file's entry has no place for one."""
+        document = json.loads(spec_to_json(make_spec()))
+        document["contracts"]["governance"]["committee"] = []
+        with pytest.raises(DatacarError, match=r"\$\.contracts\.governance: must be an object with exactly accounts"):
+            spec_from_json(json.dumps(document))

@@ -67,12 +67,12 @@ def test_prepared_block_survives_its_primary() -> None:
     net.want_work = lambda node: len(node.disk.chain) < 1
     deliver = net._receive
 
-    def drop_commits(node: object, wire: bytes) -> object:
+    def drop_commits(node: object, sender: object, wire: bytes) -> object:
         signed = Signed.decode(wire)
         if isinstance(signed.message, Commit) and signed.message.view == 0:
             prepared.add(signed.message.block_hash)
             return ()
-        return deliver(node, wire)  # type: ignore[arg-type]
+        return deliver(node, sender, wire)  # type: ignore[arg-type]
 
     net._receive = drop_commits  # type: ignore[assignment, method-assign]
     assert net.run(10_000, net.all_reach(1))
@@ -172,7 +172,7 @@ def test_hashes_that_are_not_the_header_s_cost_the_view_and_halt_nobody(victims:
         forged = Signed(wrong, node.id, sign(seed_of(0), signing_digest(wrong, GENESIS_HASH)))
         for other in net.nodes[1:]:
             wire = (forged if other.index in victims else signed).encode()
-            net._send(node, other, lambda n, wire=wire: net._receive(n, wire))  # type: ignore[misc]
+            net._send(node, other, lambda n, wire=wire: net._receive(n, node.id, wire))  # type: ignore[misc]
 
     net._to_all = lie  # type: ignore[method-assign]
     net.refuse = lambda _node, proposal: proposal.tx_hashes == (TxHash(b"x" * 32),)
@@ -195,14 +195,14 @@ def test_lying_tip_does_not_mute_a_quarantined_member_of_seven() -> None:
 def test_wiped_member_needs_the_word_of_a_quorum_of_others() -> None:
     """Its own empty store says nothing of what it signed: with two others of four, a laggard and a liar could mislead it."""
     committee = make_committee(4)
-    quarantine = Quarantine(committee, MemberId("m3"))
+    quarantine = Quarantine(MemberId("m3"))
     quarantine.saw_tip(MemberId("m3"), Height(0))
     quarantine.saw_tip(MemberId("m0"), Height(2))
     quarantine.saw_tip(MemberId("m1"), Height(2))
-    assert not quarantine.is_over(Height(1_000))
+    assert not quarantine.is_over(Height(1_000), committee)
     quarantine.saw_tip(MemberId("m2"), Height(40))
-    assert not quarantine.is_over(Height(41))
-    assert quarantine.is_over(Height(42))
+    assert not quarantine.is_over(Height(41), committee)
+    assert quarantine.is_over(Height(42), committee)
 
 
 def test_halted_replica_fetches_no_more() -> None:
@@ -243,9 +243,9 @@ def test_forged_messages_are_refused_by_the_check_before_the_replica() -> None:
         Signed(vote, MemberId("nobody"), good),
         Signed(Commit(Height(1), View(0), BlockHash(b"x" * 32)), MemberId("m1"), good),
     ):
-        assert net._receive(net.nodes[0], signed.encode()) == ()
+        assert net._receive(net.nodes[0], signed.signer, signed.encode()) == ()
     assert len(net.log) == 4
-    assert net._receive(net.nodes[0], Signed(vote, MemberId("m1"), good).encode()) is not None
+    assert net._receive(net.nodes[0], MemberId("m1"), Signed(vote, MemberId("m1"), good).encode()) is not None
     assert len(net.log) == 4
 
 

@@ -1,0 +1,70 @@
+"""The consensus keys that a node can sign with: the current one and, while it is replaced, the next one (protocol, rule 14).
+
+The next key waits beside the current one as `<file>.next`. As soon as a committed block names it as the member's key it takes the
+place of the current one, whose file and copy in memory are gone from then on: light clients trust that replaced keys do not leak.
+"""
+
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+from ledger.crypto import public_key
+from node.secret_files import read_seed
+
+NEXT_SUFFIX = ".next"
+
+
+class KeyRing:
+    """Keys in memory only."""
+
+    def __init__(self, seeds: Iterable[bytes]) -> None:
+        self._seeds = {public_key(seed): seed for seed in seeds}
+
+    @property
+    def public_keys(self) -> frozenset[bytes]:
+        """Return the keys that this node can sign with."""
+        return frozenset(self._seeds)
+
+    def seed(self, key: bytes) -> bytes:
+        """Return the seed of one of `public_keys`."""
+        return self._seeds[key]
+
+    def settle(self, key: bytes) -> bool:
+        """Take that the chain names `key` as this member's, and forget every other; return whether anything changed."""
+        if key not in self._seeds or len(self._seeds) == 1:
+            return False
+        self._seeds = {key: self._seeds[key]}
+        return True
+
+
+class FileKeyRing(KeyRing):
+    """Keys in a secret file and, while it is being replaced, in the `.next` one beside it. Raises `SecretFileError`."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._next = path.with_name(path.name + NEXT_SUFFIX)
+        super().__init__([read_seed(path, "the consensus key")])
+        self._load_next()
+
+    def settle(self, key: bytes) -> bool:
+        """As `KeyRing.settle`; a next key that was made since the start is found, and moves to the current one's file."""
+        if key not in self._seeds:
+            self._load_next()
+        changed = super().settle(key)
+        if changed and public_key(read_seed(self._path, "the consensus key")) != key:
+            os.replace(self._next, self._path)
+            _sync_directory(self._path.parent)
+        return changed
+
+    def _load_next(self) -> None:
+        if self._next.exists():
+            seed = read_seed(self._next, "the next consensus key")
+            self._seeds[public_key(seed)] = seed
+
+
+def _sync_directory(directory: Path) -> None:
+    handle = os.open(directory, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -1,0 +1,137 @@
+"""A chain of the VM harness with the governance contract: members by name, each with its account, and hashes of its blocks."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from hashlib import sha256
+from types import MappingProxyType
+from typing import Any
+
+from ledger.block import Receipt, Status
+from ledger.committee import Committee, Member
+from ledger.crypto import public_key
+from ledger.transaction import Transaction
+from ledger.types import Height, MemberId
+from tests.vm_harness import Account, Chain, account
+from vm.context import RECENT_BLOCKS
+from vm.contracts.governance import Governance
+from vm.contracts.governance_state import Membership, read_membership
+from vm.contracts.governance_types import NAME, Candidate, MemberRecord, Tally
+from vm.executor import BlockExecution
+
+
+def key_of(label: str) -> bytes:
+    """Return the consensus key that `label` stands for."""
+    return public_key(sha256(f"consensus {label}".encode()).digest())
+
+
+def voter(name: str) -> Account:
+    """Return a member's governance account."""
+    return account(f"governance of {name}")
+
+
+def member(name: str) -> Member:
+    """Return a member's record as genesis has it."""
+    return Member(MemberId(name), key_of(name), f"certificate of {name}".encode(), f"{name}.example:26656")
+
+
+def candidate(name: str, **changes: Any) -> Candidate:
+    """Return what `name` hands over to be added."""
+    made = member(name)
+    return replace(Candidate(made.public_key, made.certificate, made.p2p_address, voter(name).address), **changes)
+
+
+def block_hash(height: int) -> bytes:
+    """Return the hash that the block of this height has here."""
+    return sha256(f"block {height}".encode()).digest()
+
+
+class GovernanceChain(Chain):
+    """A chain whose committee at genesis is `names`; each `send` is a block of its own."""
+
+    def __init__(self, names: Sequence[str], *, without_account: Sequence[str] = ()) -> None:
+        self.genesis_committee = Committee(0, tuple(member(name) for name in sorted(names)))
+        accounts = tuple((name, voter(name).address) for name in names if name not in without_account)
+        founders = tuple(each.to_value() for each in self.genesis_committee.members)
+        super().__init__({NAME: Governance}, genesis={NAME: (founders, accounts)})
+        self._remember()
+
+    def block(self, *transactions: Transaction) -> BlockExecution:
+        execution = super().block(*transactions)
+        self._remember()
+        return execution
+
+    def _remember(self) -> None:
+        """Tell the next block of its ancestors, as the node does."""
+        heights = range(max(0, self.context.height - RECENT_BLOCKS), self.context.height)
+        hashes = MappingProxyType({Height(height): block_hash(height) for height in heights})
+        self.context = replace(self.context, recent_hashes=hashes)
+
+    @property
+    def height(self) -> int:
+        """The height of the next block."""
+        return self.context.height
+
+    @property
+    def membership(self) -> Membership:
+        """What a node reads from the state."""
+        return read_membership(self.state)
+
+    @property
+    def committee(self) -> Committee:
+        return self.membership.committee
+
+    @property
+    def names(self) -> list[str]:
+        return [each.id for each in self.committee.members]
+
+    def ok(self, sender: Account, method: Any, *args: Any) -> Any:
+        """Send a call that must succeed and return its result."""
+        receipt = self.send(sender, method, *args)
+        assert receipt.status is Status.SUCCEEDED, receipt.error
+        return receipt.results[0]
+
+    def code(self, sender: Account, method: Any, *args: Any) -> str:
+        """Send a call that must fail and return its code; it must leave no trace."""
+        before = dict(self.state.iterate())
+        receipt = self.send(sender, method, *args)
+        assert dict(self.state.iterate()) == before
+        return code_of(receipt)
+
+    def record(self, name: str) -> MemberRecord:
+        found: MemberRecord = self.query(Governance.member, name)
+        return found
+
+    def tally(self, proposal_id: int) -> Tally:
+        found: Tally = self.query(Governance.proposal, proposal_id)
+        return found
+
+    def decide(self, names: Sequence[str], method: Any, *args: Any) -> int:
+        """Propose by the first and approve by the others, each in a block of its own. Returns the proposal's id."""
+        proposal_id: int = self.ok(voter(names[0]), method, *args)
+        for name in names[1:]:
+            self.ok(voter(name), Governance.vote, proposal_id, True)
+        return proposal_id
+
+    def add(self, names: Sequence[str], new: str) -> None:
+        """Let `names` add an observer."""
+        self.decide(names, Governance.propose_add_observer, new, candidate(new), "", None)
+
+    def attest(self, name: str) -> None:
+        """Let an observer attest to the tip."""
+        self.ok(voter(name), Governance.attest_synced, self.height - 1, block_hash(self.height - 1))
+
+    def promote(self, names: Sequence[str], new: str) -> None:
+        """Let `names` give an observer a vote."""
+        self.attest(new)
+        self.decide(names, Governance.propose_promote, new, "", None)
+
+    def idle(self, blocks: int) -> None:
+        """Let empty blocks pass."""
+        for _ in range(blocks):
+            self.block()
+
+
+def code_of(receipt: Receipt) -> str:
+    """Return the code of a failed receipt."""
+    assert receipt.error is not None, "it was to fail"
+    return receipt.error.code
