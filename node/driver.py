@@ -47,6 +47,7 @@ from ledger.types import BlockHash, Height, MemberId
 from node.bodies import BodyCollector
 from node.chain import Chain, ExecutedBlock
 from node.clock import Clock
+from node.fairness import Fairness
 from node.finality import Finality
 from node.gossip import Gossip
 from node.intake import Intake
@@ -55,14 +56,11 @@ from node.ports import Network
 from node.sign_file import SignFile
 from node.sync import BlockSync
 from node.tasks import Tasks
+from node.work import Work
 from p2p.messages import Application, Blocks, Bodies, Consensus, GetBlocks, GetBodies, Status, Transactions, fit_blocks
 from vm.contracts.governance_state import Membership
 
 MAX_AUTHENTIC: Final = 8_192
-FULL_BATCH: Final = 256  # so many waiting transactions need no batch delay
-LOADED_SIZE: Final = 16  # after a block of so many, gathering longer saves more of the fixed cost of blocks than it delays
-LOADED_STRETCH: Final = 3
-LOOK_AGAIN_S: Final = 0.1
 
 log = structlog.get_logger("consensus")
 
@@ -91,25 +89,23 @@ class Driver:
         self.network = network
         self.clock = clock
         self._tasks = Tasks(self._broken)
-        self.gossip = Gossip(intake, network, self._tasks, clock)
+        self._fairness = Fairness(chain, intake.mempool)
+        self._work = Work(chain, intake.mempool, clock, batch_delay_ms, self._offer_work)
+        self.gossip = Gossip(intake, network, self._tasks, clock, self._fairness.told)
         self.sync = BlockSync(chain, intake, network, self, self._tasks)
         self.committed_blocks = 0
         self.committed_transactions = 0
         self.last_commit_ms = clock()
-        self._last_size = 0
         self._bodies = BodyCollector(intake, network, replica.config.me, clock)
         self._keys = keys
         self._shown: tuple[Membership, int] | None = None
         self._early = Inbox()
         self._sign_file = sign_file
-        self._batch_delay_ms = batch_delay_ms
         self._fail = fail
         self._inputs: deque[Callable[[], Effects]] = deque()
         self._running = False
         self._stopped = False
         self._timers: dict[Timer, asyncio.TimerHandle] = {}
-        self._work_timer: asyncio.TimerHandle | None = None
-        self._heartbeat_timer: asyncio.TimerHandle | None = None
         self._executed: dict[BlockHash, ExecutedBlock] = {}
         self._executions: dict[BlockHash, asyncio.Task[None]] = {}
         self._authentic: set[bytes] = set()
@@ -120,14 +116,14 @@ class Driver:
         """Take up consensus where the disk says; needs a running event loop."""
         self._take_membership()
         self._post(lambda: self.replica.start(self.clock()))
-        self._schedule_work()
+        self._work.on_committed(0)
 
     async def stop(self) -> None:
         """Stop taking part; nothing is sent or written after this."""
         self._stopped = True
-        for handle in [*self._timers.values(), self._work_timer, self._heartbeat_timer]:
-            if handle is not None:
-                handle.cancel()
+        for handle in self._timers.values():
+            handle.cancel()
+        self._work.stop()
         self.gossip.stop()
         await self._tasks.stop()
 
@@ -190,7 +186,7 @@ class Driver:
             elif signed.signer != member_id:
                 return
         except DatacarError as error:
-            log.warning("refused a consensus message", member=member_id, error=error.message, **error.details)
+            log.warning("refused a consensus message", member=member_id, error=error.message, details=error.details)
             self.network.disconnect(member_id, f"sent a bad consensus message: {error.message}")
             return
         self._post(lambda: self.replica.on_message(signed, self.clock()))
@@ -257,8 +253,7 @@ class Driver:
                 self.sync.tips.setdefault(hint, self.replica.height)
                 self.sync.request(hint)
             case CommitBlock(proposal, certificate):
-                self._commit(self._executed[proposal.block_hash], certificate)
-                self._inputs.append(self._deliver_early)
+                self._decided(self._executed[proposal.block_hash], certificate)
             case RecordEvidence(evidence):
                 self._record(evidence)
             case Halt(reason, height, block_hash):
@@ -300,13 +295,13 @@ class Driver:
         executed, refused = self.chain.build(mempool.candidates(), request.max_transactions, request.view, me, now)
         mempool.defer(transaction.tx_hash for transaction in refused)
         candidate: Candidate | None = None
-        if executed.transactions or request.allow_empty or self._heartbeat_due(now) or mempool.has_expired(now):
+        if executed.transactions or request.allow_empty or self._work.heartbeat_due(now) or mempool.has_expired(now):
             self._executed[executed.block_hash] = executed
             tx_hashes = tuple(transaction.tx_hash for transaction in executed.transactions)
             mempool.pin(tx_hashes)
             candidate = Candidate(Proposal(executed.block_hash, executed.header, tx_hashes), executed.following)
-        elif mempool.pending and self._work_timer is None:  # not yet by our clock: others may see it otherwise, so look again
-            self._work_timer = asyncio.get_running_loop().call_later(LOOK_AGAIN_S, self._work_due)
+        else:
+            self._work.look_again()
         self._inputs.append(lambda: self.replica.on_candidate(candidate, self.clock()))
 
     def _execute(self, proposal: Proposal) -> None:
@@ -350,6 +345,14 @@ class Driver:
 
     # ---- commits
 
+    def _decided(self, executed: ExecutedBlock, certificate: QuorumCertificate) -> None:
+        """Commit what this height came to, and go on with what is known of the next one."""
+        self._commit(executed, certificate)
+        if self._fairness.is_passed_over(executed, self.clock()):
+            log.warning("the primary leaves a transaction out", primary=executed.header.proposer, height=executed.header.height)
+            self._inputs.append(lambda: self.replica.on_passed_over(self.clock()))
+        self._inputs.append(self._deliver_early)
+
     def commit_synced(self, executed: ExecutedBlock, certificate: QuorumCertificate) -> None:
         """Commit a certified block that another member sent."""
         self._commit(executed, certificate)
@@ -376,12 +379,11 @@ class Driver:
         self._bodies.reset()
         self.committed_blocks += 1
         self.committed_transactions += len(executed.transactions)
-        self._last_size = len(executed.transactions)
         self.last_commit_ms = self.clock()
         self._take_membership()
         self.network.broadcast(Status(executed.header.height, executed.block_hash))
         self.finality.committed(executed)
-        self._schedule_work()
+        self._work.on_committed(len(executed.transactions))
 
     def _take_membership(self) -> None:
         """Have the network know the members as of the tip, and replaced certificates in their grace; use our key on record."""
@@ -399,44 +401,13 @@ class Driver:
     # ---- work to propose
 
     def on_pending(self) -> None:
-        """A transaction entered the pool: propose after the batch delay, or at once when a full batch waits."""
-        if self._work_timer is None:
-            stretch = LOADED_STRETCH if self._last_size >= LOADED_SIZE else 1
-            delay_s = 0 if self.intake.mempool.pending >= FULL_BATCH else stretch * self._batch_delay_ms / 1_000
-            self._work_timer = asyncio.get_running_loop().call_later(delay_s, self._work_due)
+        """A transaction entered the pool."""
+        self._work.on_pending()
+        self.gossip.on_pending()
 
-    def _schedule_work(self) -> None:
-        """After a commit: go on with what is pending, and see that an idle chain's time moves on."""
-        if self.intake.mempool.pending:
-            self.on_pending()
-        self._await_heartbeat()
-
-    def _work_due(self) -> None:
-        self._work_timer = None
-        self._offer_work()
-
-    def _await_heartbeat(self) -> None:
-        """Wake up when the next heartbeat is due by the wall clock, whatever that did to the timer's clock meanwhile."""
-        if self._heartbeat_timer is not None:
-            self._heartbeat_timer.cancel()
-        due_in_ms = max(1, self.chain.tip.timestamp_ms + self.chain.parameters.heartbeat_ms - self.clock())
-        self._heartbeat_timer = asyncio.get_running_loop().call_later(due_in_ms / 1_000, self._heartbeat)
-
-    def _heartbeat(self) -> None:
-        if self._heartbeat_due(self.clock()):
-            self._offer_work()
-        else:
-            self._await_heartbeat()
-
-    def _offer_work(self) -> None:
-        """Tell the replica whether a block could be made: its primary is held to that, so all members must see it alike."""
+    def _offer_work(self, work: bool) -> None:
         if not self._stopped:
-            now = self.clock()
-            work = self._heartbeat_due(now) or self.chain.has_includable(self.intake.mempool, now)
-            self._post(lambda: self.replica.on_work(work, now))
-
-    def _heartbeat_due(self, now: int) -> bool:
-        return now >= self.chain.tip.timestamp_ms + self.chain.parameters.heartbeat_ms
+            self._post(lambda: self.replica.on_work(work, self.clock()))
 
     # ---- what others ask for
 

@@ -10,7 +10,7 @@ from itertools import islice
 from typing import Final
 
 from ledger.transaction import Transaction
-from ledger.types import MemberId, TxHash
+from ledger.types import MemberId, TxHash, TxId
 from node.clock import Clock
 from node.intake import Intake
 from node.ports import Network
@@ -25,9 +25,9 @@ CHUNK: Final = 24  # about 2 ms of verification
 
 
 class Gossip:
-    """Batches out, chunks in."""
+    """Batches out, chunks in. `told` hears which transaction is the oldest when it was sent to all again, and when."""
 
-    def __init__(self, intake: Intake, network: Network, tasks: Tasks, clock: Clock) -> None:
+    def __init__(self, intake: Intake, network: Network, tasks: Tasks, clock: Clock, told: Callable[[TxId, int], None]) -> None:
         self._intake = intake
         self._clock = clock
         self._network = network
@@ -36,7 +36,8 @@ class Gossip:
         self._flush_timer: asyncio.TimerHandle | None = None
         self._repeat_timer: asyncio.TimerHandle | None = None
         self._drain_task: asyncio.Task[None] | None = None
-        self._first_pending: bytes | None = None
+        self._first_pending: TxId | None = None
+        self._told = told
 
     def stop(self) -> None:
         """Stop all work."""
@@ -50,8 +51,11 @@ class Gossip:
         loop = asyncio.get_running_loop()
         if self._flush_timer is None:
             self._flush_timer = loop.call_later(FLUSH_S, self._flush)
+
+    def on_pending(self) -> None:
+        """A transaction entered the pool, from a wallet or another member: see that it is told again while it stays there."""
         if self._repeat_timer is None:
-            self._repeat_timer = loop.call_later(REPEAT_S, self._repeat)
+            self._repeat_timer = asyncio.get_running_loop().call_later(REPEAT_S, self._repeat)
 
     def introduce(self, member_id: MemberId) -> None:
         """Tell a member that has just connected what is pending."""
@@ -80,6 +84,7 @@ class Gossip:
         oldest = next(iter(self._intake.mempool.candidates()), None)
         if oldest is not None and oldest.id == self._first_pending:
             self._send_pending(MAX_REPEATED, self._network.broadcast)
+            self._told(oldest.id, self._clock())
         self._first_pending = None if oldest is None else oldest.id
         self._repeat_timer = None
         if oldest is not None:

@@ -130,7 +130,7 @@ class BlockSync:
             try:
                 await self._apply(item)
             except DatacarError as error:
-                log.warning("refused a block", member=source, error=error.message, **error.details)
+                log.warning("refused a block", member=source, error=error.message, details=error.details)
                 return False
         return True
 

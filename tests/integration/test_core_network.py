@@ -186,6 +186,11 @@ async def test_bodies_that_are_not_the_header_s_halt_nobody(tmp_path: Path) -> N
     victim.on_message(net.keys[1].member.id, Blocks((lie,)))
     await asyncio.sleep(0.2)
     assert victim.replica.halted is None
+    head, view, bitmap, votes = fields(certificate, 4, "certificate")
+    forged = encode((block, (head, view, bitmap, (bytes(64), *as_tuple(votes, "votes", max_items=4)[1:]))))
+    victim.on_message(net.keys[1].member.id, Blocks((forged,)))
+    await asyncio.sleep(0.2)
+    assert net.failures == [], "a bad vote in a certificate is refused, and stops nobody"
     victim.on_message(net.keys[1].member.id, Blocks((item,)))
     await until(lambda: victim.chain.tip.height == tip)
     await net.stop()
