@@ -8,10 +8,12 @@ import time
 from pathlib import Path
 
 from consensus.sign_state import SignState
+from genesis.arguments import governance_arguments
 from genesis.block import GenesisBlock, make_genesis_block
 from genesis.network import KeySource, NodeKeys, make_committee, make_node_keys, node_names
 from genesis.presets import DEV_PARAMETERS, Holders, contract_arguments, dev_ido, distribution
 from genesis.spec import GenesisSpec
+from ledger.codec import Value
 from ledger.crypto import public_key
 from ledger.policy import KeyPolicy
 from ledger.transaction import SALT_BYTES, Call, Transaction, TransactionBody, chain_tag_of
@@ -38,29 +40,34 @@ def free_ports(count: int) -> list[int]:
 
 
 class CoreNetwork:
-    """n members on loopback; each can be stopped and started again on its disk."""
+    """n members on loopback; each can be stopped and started again on its disk. `joiners` more nodes are not in genesis."""
 
-    def __init__(self, directory: Path, n: int) -> None:
-        ports = free_ports(n)
-        source = KeySource.from_seed("core network")
-        self.keys = [make_node_keys(source, name, f"127.0.0.1:{port}") for name, port in zip(node_names(n), ports, strict=True)]
+    def __init__(self, directory: Path, n: int, joiners: int = 0) -> None:
+        ports = free_ports(n + joiners)
+        source, names = KeySource.from_seed("core network"), node_names(n + joiners)
+        self.keys = [make_node_keys(source, name, f"127.0.0.1:{port}") for name, port in zip(names, ports, strict=True)]
+        founders = self.keys[:n]
         now = time.time_ns() // 1_000_000
         spec = GenesisSpec(
             chain_id="core-test",
             timestamp_ms=now,
             development=True,
             parameters=DEV_PARAMETERS,
-            committee=make_committee([keys.member for keys in self.keys]),
-            contracts=contract_arguments(distribution(Holders(*ADDRESSES[:4]), dev_ido(ADDRESSES[:10], ADDRESSES[10]), now)),
+            committee=make_committee([keys.member for keys in founders]),
+            contracts=contract_arguments(distribution(Holders(*ADDRESSES[:4]), dev_ido(ADDRESSES[:10], ADDRESSES[10]), now))
+            | governance_arguments({keys.member.id: keys.account for keys in founders}),
         )
         self.genesis: GenesisBlock = make_genesis_block(spec)
-        self.configs = [self._config(directory / keys.member.id, keys, port) for keys, port in zip(self.keys, ports, strict=True)]
+        self.configs = [
+            self._config(directory / keys.member.id, keys, port, join=keys not in founders)
+            for keys, port in zip(self.keys, ports, strict=True)
+        ]
         self.drivers: dict[int, Driver] = {}
         self.clocks: dict[int, Clock] = {}
         self.failures: list[BaseException] = []
         self._stacks: dict[int, contextlib.AsyncExitStack] = {}
 
-    def _config(self, directory: Path, keys: NodeKeys, port: int) -> NodeConfig:
+    def _config(self, directory: Path, keys: NodeKeys, port: int, *, join: bool) -> NodeConfig:
         directory.mkdir()
         write_seed(directory / "consensus.key", keys.consensus_seed)
         write_secret(directory / "tls.pem", keys.tls_key)
@@ -71,6 +78,7 @@ class CoreNetwork:
         (directory / "node.toml").write_text(
             f'[node]\nmember_id = "{keys.member.id}"\ngenesis = "unused.json"\ndata_dir = "data"\n'
             'consensus_key = "consensus.key"\ntls_certificate = "tls.der"\ntls_key = "tls.pem"\n'
+            f"join = {str(join).lower()}\n"
             f'[p2p]\nhost = "127.0.0.1"\nport = {port}\n'
         )
         return load_config(directory / "node.toml")
@@ -97,13 +105,20 @@ class CoreNetwork:
         self, sender: int, to: Address, amount: int, valid_for_ms: int = 60_000, gas_limit: int = 100_000
     ) -> Transaction:
         """Return a signed transfer from a funded account."""
-        seed = ACCOUNT_SEEDS[sender]
+        return self.call(ACCOUNT_SEEDS[sender], Call("asset", "transfer", (to, amount)), valid_for_ms, gas_limit)
+
+    def govern(self, index: int, method: str, *args: Value) -> Transaction:
+        """Return a call of the governance contract by a member's account."""
+        return self.call(self.keys[index].governance_seed, Call("governance", method, args), gas_limit=2_000_000)
+
+    def call(self, seed: bytes, call: Call, valid_for_ms: int = 60_000, gas_limit: int = 100_000) -> Transaction:
+        """Return a signed transaction of one call."""
         body = TransactionBody(
             KeyPolicy.single(public_key(seed)),
             secrets.token_bytes(SALT_BYTES),
             time.time_ns() // 1_000_000 + valid_for_ms,
             chain_tag_of(self.genesis.spec.hash),
-            (Call("asset", "transfer", (to, amount)),),
+            (call,),
             gas_limit,
         )
         return body.sign(self.genesis.spec.hash, (seed,))
