@@ -4,12 +4,15 @@ Works over any `ledger.store.Store` that can be closed; a node runs it over Leve
 big-endian, so that iteration follows height.
 """
 
+import itertools
 from collections.abc import Mapping, Sequence
 from typing import Final, Protocol
 
 from ledger.block import Block, Header, Receipt
 from ledger.certificate import QuorumCertificate
 from ledger.codec import MAX_BYTES, Value, as_tuple, decode, encode_trusted
+from ledger.committee import Committee
+from ledger.committee_chain import Handover
 from ledger.errors import DatacarError, unreachable
 from ledger.hashing import HASH_BYTES
 from ledger.store import Store
@@ -27,6 +30,7 @@ _TRANSACTION: Final = b"t"
 _VALUE: Final = b"v"
 _PENDING: Final = b"p"
 _EVIDENCE: Final = b"e"
+_HANDOVER: Final = b"k"
 _META: Final = b"m"
 
 _MAX_RECEIPTS_BYTES: Final = 256 * 1024 * 1024  # our own writing: bounded by the block's gas, not by this
@@ -107,8 +111,12 @@ class BlockStore:
         tx_ids: Sequence[TxId],
         state: Mapping[bytes, bytes | None],
         nodes: Mapping[bytes, bytes],
+        following: Committee,
     ) -> None:
-        """Write a decided block with everything that follows from it in one synced batch, and forget pending proposals."""
+        """Write a decided block with everything that follows from it in one synced batch, and forget pending proposals.
+
+        `following` is the committee after the block: kept where it is another than the block's own.
+        """
         height = _number(block.header.height)
         changes: dict[bytes, bytes | None] = {
             _BLOCK + height: encode_trusted(block.to_value()),
@@ -122,6 +130,8 @@ class BlockStore:
             changes[_GENESIS_KEY] = self._genesis_hash
         else:
             changes[_CERTIFICATE + height] = encode_trusted(certificate.to_value())
+            if block.header.next_committee_hash != block.header.committee_hash:
+                changes[_HANDOVER + height] = encode_trusted(Handover(certificate, following).to_value())
         for index, tx_id in enumerate(tx_ids):
             changes[_TRANSACTION + tx_id] = height + index.to_bytes(4)
         for key, value in state.items():
@@ -169,6 +179,11 @@ class BlockStore:
         """Return a committed header."""
         block = self.block(height)
         return None if block is None else block.header
+
+    def handovers(self, below: Height) -> tuple[Handover, ...]:
+        """Return every change of the committee in the blocks under `below`, in order."""
+        found = (Handover.from_value(decode(value)) for _, value in self.raw.iterate(_HANDOVER))
+        return tuple(itertools.takewhile(lambda handover: handover.certificate.header.height < below, found))
 
     def hash_of(self, height: Height) -> BlockHash:
         """Return a committed block's hash; its certificate is a shorter way to the header than its bodies."""

@@ -93,7 +93,8 @@ class Chain:
         update = self._tree.update(None, Height(0), genesis.state)
         invariant(update.root.digest == genesis.header.state_root, "the genesis header commits to the genesis state")
         block = Block(genesis.header, ())
-        self.store.commit(block, genesis.header.hash(self.genesis_hash), None, (), (), genesis.state, update.nodes)
+        block_hash, committee = genesis.header.hash(self.genesis_hash), genesis.spec.committee
+        self.store.commit(block, block_hash, None, (), (), genesis.state, update.nodes, committee)
 
     def _load_tip(self) -> None:
         height = self.store.tip_height()
@@ -187,6 +188,7 @@ class Chain:
             [transaction.id for transaction in executed.transactions],
             executed.execution.changes,
             executed.tree.nodes,
+            executed.following,
         )
         self._tree.adopt(executed.tree)
         self._root = executed.tree.root

@@ -31,7 +31,8 @@ class ReceiptProver:
             return None
         height, index = place
         proof = prove_item(self._chain.genesis_hash, self._digests_of(height), index)
-        return ReceiptProof(self._genesis, certificate, self._finality.receipts(height)[index], proof)
+        handovers = self._chain.store.handovers(height)
+        return ReceiptProof(self._genesis, handovers, certificate, self._finality.receipts(height)[index], proof)
 
     def _digests_of(self, height: Height) -> list[bytes]:
         digests = self._digests.get(height)

@@ -4,11 +4,16 @@ import asyncio
 import secrets
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+
+import pytest
 
 from ledger.block import Status
 from ledger.codec import Value
 from ledger.crypto import public_key
+from ledger.errors import DatacarError
+from ledger.receipt_proof import ReceiptProof
 from ledger.types import Height, MemberId
 from node.api import TxState
 from node.key_ring import NEXT_SUFFIX
@@ -77,6 +82,22 @@ async def all_vote(net: CoreNetwork, members: set[MemberId], via: int = 0) -> No
     await until(lambda: all(driver.replica._signer.state.floor.height >= height for driver in drivers))
 
 
+async def proof_holds(net: CoreNetwork) -> None:
+    """A receipt certified by the third committee is believed from genesis on, and not with a handover missing or out of place."""
+    service, item = net.service(0), net.transfer(0, ADDRESSES[1], 1)
+    await service.submit([item.raw])
+    await service.wait_final(item.id, 15_000)
+    proof = service.prove_receipt(item.id)
+    assert proof is not None
+    genesis_hash = net.genesis.spec.hash
+    ReceiptProof.decode(proof.encode()).verify(genesis_hash)
+    assert len(proof.handovers) == 2
+    first, second = proof.handovers
+    for bad in ((), (first,), (second,), (second, first), (first, first), (first, replace(second, following=first.following))):
+        with pytest.raises(DatacarError):
+            replace(proof, handovers=bad).verify(genesis_hash)
+
+
 async def test_organisation_joins_follows_votes_and_another_leaves(tmp_path: Path) -> None:
     net = CoreNetwork(tmp_path, 4, joiners=1)
     await net.start(0, 1, 2, 3)
@@ -104,6 +125,7 @@ async def test_organisation_joins_follows_votes_and_another_leaves(tmp_path: Pat
     await net.start(0, 2, 3, JOINER)
     assert net.drivers[JOINER].chain.committee.size == 4, "the committee is read from the state, not from genesis"
     await all_vote(net, {keys.member.id for keys in net.keys} - {gone})
+    await proof_holds(net)
     await net.stop()
     assert net.failures == []
 

@@ -59,7 +59,7 @@ async def test_proof_of_another_chain_or_place_is_refused(tmp_path: Path) -> Non
     assert caught.value.reason == "wrong_chain"
     elsewhere = prove_item(genesis_hash, [bytes(32), proof.receipt.hash(genesis_hash)], 1)
     with pytest.raises(DatacarError):
-        ReceiptProof(proof.genesis, proof.certificate, proof.receipt, elsewhere).verify(genesis_hash)
+        ReceiptProof(proof.genesis, (), proof.certificate, proof.receipt, elsewhere).verify(genesis_hash)
     with pytest.raises(DatacarError):
-        ReceiptProof.decode(encode((1, b"", None, None, None)))
+        ReceiptProof.decode(encode((2, b"", (), None, None, None)))
     assert proof.certificate.header.height > Height(0)
