@@ -392,7 +392,9 @@ class Driver:
         if self._shown == (membership, len(previous)):
             return
         self._shown = (membership, len(previous))
-        self.network.set_members((*membership.committee.members, *membership.observers), previous)
+        members = (*membership.committee.members, *membership.observers)
+        self.network.set_members(members, previous)
+        self.sync.keep_only({member.id for member in members})
         me = membership.committee.get(self.replica.config.me)
         if me is not None and self._keys.settle(me.public_key):
             log.info("the next consensus key is in use; the replaced one is erased", height=self.chain.tip.height)

@@ -6,6 +6,7 @@ the roots in its header. A peer that lies, stalls or has nothing is passed over.
 
 import asyncio
 from collections import deque
+from collections.abc import Container
 from typing import Final, Protocol
 
 import structlog
@@ -63,9 +64,14 @@ class BlockSync:
     @property
     def target(self) -> Height:
         """Return the (f+1)-th highest stated tip: some honest member is there. One member alone may say anything."""
-        stated = sorted(self.tips.values(), reverse=True)
-        faults = self._chain.committee.faults
-        return stated[faults] if len(stated) > faults else Height(0)
+        committee = self._chain.committee
+        stated = sorted((self.tips[member.id] for member in committee.members if member.id in self.tips), reverse=True)
+        return stated[committee.faults] if len(stated) > committee.faults else Height(0)
+
+    def keep_only(self, members: Container[MemberId]) -> None:
+        """Forget what those said who are no members any more."""
+        for member_id in [member_id for member_id in self.tips if member_id not in members]:
+            del self.tips[member_id]
 
     def request(self, hint: MemberId) -> None:
         """Start catching up, from `hint` first, unless that is under way already."""
