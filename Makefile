@@ -43,9 +43,30 @@ check: $(STAMP)  ## style, types and import rules
 test: check  ## everything CI runs
 	@$(BIN)/pytest
 
+# Long hostile runs; `make test` runs a bounded share of each with fresh, printed seeds.
+SEEDS ?= 200
+SEED ?=
+JOBS ?= 2
+.PHONY: sim
+sim: $(STAMP)  ## SEEDS=n runs of whole nodes on a virtual clock, network and disk; SEED=x is the first seed (SEEDS=1 SEED=x replays one)
+	@$(BIN)/python -m tests.sim --seeds $(SEEDS) --jobs $(JOBS) $(if $(SEED),--seed $(SEED))
+
+.PHONY: twins
+twins: $(STAMP)  ## all 43,264 two-round scenarios of four members and a twin
+	@$(BIN)/python -m tests.twins --rounds 2 --jobs $(JOBS)
+
+.PHONY: mutants
+mutants: $(STAMP)  ## plant faults in the consensus code, one at a time; each must be caught
+	@$(BIN)/python -m tests.mutants --jobs $(JOBS)
+
+CHAOS_SECONDS ?= 60
+.PHONY: chaos
+chaos: $(STAMP)  ## kill, pause, cut off and restart four real processes under load
+	@CHAOS_SECONDS=$(CHAOS_SECONDS) $(BIN)/pytest -q -s tests/integration/test_chaos.py
+
 RUNS ?= 400
 .PHONY: faults
-faults: $(STAMP)  ## RUNS=n hostile runs of the replica on a virtual network, from fresh seeds (CI runs 25)
+faults: $(STAMP)  ## RUNS=n hostile runs of the replica alone on a virtual network (CI runs 25)
 	@FAULT_RUNS=$(RUNS) $(BIN)/pytest -q tests/property/test_consensus_faults.py
 
 .PHONY: bench
