@@ -62,7 +62,12 @@ mutants: $(STAMP)  ## plant faults in the consensus code, one at a time; each mu
 CHAOS_SECONDS ?= 60
 .PHONY: chaos
 chaos: $(STAMP)  ## kill, pause, cut off and restart four real processes under load
-	@CHAOS_SECONDS=$(CHAOS_SECONDS) $(BIN)/pytest -q -s tests/integration/test_chaos.py
+	@CHAOS_SECONDS=$(CHAOS_SECONDS) $(BIN)/pytest -q --log-cli-level=INFO tests/integration/test_chaos.py
+
+PROMISES ?=
+.PHONY: promises
+promises: $(STAMP)  ## measure what the network promises under faults (PROMISES="dead-backup dead-primary restart overload")
+	@$(BIN)/python -m benchmarks.promises $(PROMISES)
 
 RUNS ?= 400
 .PHONY: faults

@@ -59,13 +59,14 @@ FAMILIES: Final = (
     Family("start", "Run this member's node.", _NODE),
     Family("config", "Show, change and check a node's configuration.", _NODE),
     Family("genesis", "Make and check what a chain starts from.", _NODE),
+    Family("gov", "Propose, vote and rotate: who the members are.", _NODE),
     Family("version", "Print the version.", _NODE),
     Family("wallet", "Keys, balances and payments.", _MONEY),
     Family("tx", "Send, follow and read transactions.", _MONEY),
     Family("charging", "Price charging sessions, and play real ones.", _MONEY),
     Family("account", "Show an account.", _CHAIN),
     Family("block", "Show a block.", _CHAIN),
-    Family("members", "List the members that vote.", _CHAIN),
+    Family("members", "List the members: those that vote, and the observers.", _CHAIN),
     Family("peers", "List a node's connections to the other members.", _CHAIN),
 )
 

@@ -102,12 +102,36 @@ class Cluster:
             self.devnet: Devnet = create(
                 Path(self._temporary.name) / "net", dev_blueprint(nodes, None, time.time_ns() // 1_000_000), say
             )
-            start(self.devnet, say)
+            self._children = start(self.devnet, say)
 
     def close(self) -> None:
         """Stop the nodes and remove their data."""
         self.devnet.stop()
+        for child in self._children.values():
+            child.wait()
         self._temporary.cleanup()
+
+    def kill(self, *nodes: int) -> None:
+        """kill -9 these nodes, all at once."""
+        children = [self._children.pop(self.devnet.nodes[node].name) for node in nodes]
+        for child in children:
+            child.kill()
+        for child in children:
+            child.wait()
+
+    def revive(self) -> None:
+        """Start the nodes that are down, and wait until all are ready. Raises `DevnetError`."""
+        self._children |= start(self.devnet, self._say)
+
+    def pids(self) -> list[int]:
+        """Return the processes that run."""
+        return [process.pid for process in self.devnet.running()]
+
+    def primary(self) -> int:
+        """Return which node is primary now, by the word of the first that runs."""
+        running = next(at for at, node in enumerate(self.devnet.nodes) if node.process() is not None)
+        name = self.ask(running, "consensus_status")["primary"]
+        return next(at for at, node in enumerate(self.devnet.nodes) if node.name == name)
 
     def ask(self, node: int, method: str, /, **params: object) -> Any:
         """Return what a node answers."""

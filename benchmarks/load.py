@@ -5,7 +5,6 @@ moment when f+1 members have told of the block that holds it. All times are of o
 """
 
 import asyncio
-import secrets
 import sys
 import time
 from collections.abc import Iterator
@@ -16,16 +15,13 @@ from typing import Any, Final
 import aiohttp
 import orjson
 
-from datacar.keys import key_from_mnemonic
-from ledger.policy import KeyPolicy
-from ledger.transaction import SALT_BYTES, Call, TransactionBody, chain_tag_of
+from benchmarks.transfers import Transfers
 
 TICK_S: Final = 0.01
 POLL_S: Final = 0.02
 DRAIN_S: Final = 15.0
 DRAIN_POLL_S: Final = 0.1
 VALID_MS: Final = 600_000
-GAS_LIMIT: Final = 100_000
 MAX_BATCH: Final = 1_000
 
 
@@ -75,19 +71,12 @@ class Sent:
 
 
 def prepare(orders: Orders) -> tuple[list[Sent], int]:
-    """Sign all transfers; each sender pays the next. Returns them with the size of one in bytes."""
-    keys = [key_from_mnemonic(words) for words in orders.mnemonics]
-    policies = [KeyPolicy.single(key.public_key) for key in keys]
-    genesis_hash = bytes.fromhex(orders.genesis_hash.removeprefix("0x"))
+    """Sign all transfers. Returns them with the size of one in bytes."""
+    transfers = Transfers(orders.mnemonics, orders.genesis_hash)
     valid_until_ms = time.time_ns() // 1_000_000 + VALID_MS
     prepared, size = [], 0
     for number in range(round(orders.rate * (orders.warm_up_s + orders.seconds))):
-        at = number % len(keys)
-        to = policies[(at + 1) % len(keys)].address
-        salt = secrets.token_bytes(SALT_BYTES)
-        call = Call("asset", "transfer", (to, 1))
-        body = TransactionBody(policies[at], salt, valid_until_ms, chain_tag_of(genesis_hash), (call,), GAS_LIMIT)
-        transaction = body.sign(genesis_hash, (keys[at].seed,))
+        transaction = transfers.sign(number, valid_until_ms)
         prepared.append(Sent("0x" + transaction.id.hex(), f'"0x{transaction.raw.hex()}"'))
         size = len(transaction.raw)
     return prepared, size

@@ -117,7 +117,7 @@ class Agreement:
             round_.views.saw(item.signer, message.view)
         round_.leave_view(message.view, active=True)
         if cert is not None and cert.header != message.header:
-            self.change_view(View(message.view + 1))
+            self._leave_bad_primary()
         else:
             self._take_proposal(signed, message)
 
@@ -138,7 +138,7 @@ class Agreement:
         round_.current_message = signed
         genesis_hash, is_first = self._config.genesis_hash, carried_certificate(message) is None
         if not names_its_transactions(message, genesis_hash) or (is_first and not self._is_admissible(message)):
-            self.change_view(View(round_.view + 1))
+            self._leave_bad_primary()
             return
         if is_first and (opens_ms := opens_at_ms(message, timing)) > self._out.now_ms:
             self._out.put(SetTimer(Timer.HOLD, opens_ms))
@@ -201,7 +201,12 @@ class Agreement:
         if certified or (is_current and cert is not None):
             self.halt("diverged: a quorum certified a block that executes differently here", block_hash)
         elif is_current:
-            self.change_view(View(round_.view + 1))
+            self._leave_bad_primary()
+
+    def _leave_bad_primary(self) -> None:
+        """Leave at once, for up to f bad primaries in a row: after more of them we may be the odd one out, and time decides."""
+        if self.round.failed_views <= self.round.committee.faults:
+            self.change_view(View(self.round.view + 1))
 
     # ---- from votes to certificates
 

@@ -176,6 +176,11 @@ class Replica:
         return self._round.primary
 
     @property
+    def awaits_proposal(self) -> bool:
+        """Return whether the view is open and nothing was proposed in it yet."""
+        return self._round.active and self._round.current is None
+
+    @property
     def halted(self) -> Halt | None:
         """Return why this replica stopped voting for good, or None."""
         return self._signer.halted

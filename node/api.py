@@ -153,6 +153,10 @@ class NodeApi(Protocol):
     async def wait_final(self, tx_id: TxId, timeout_ms: int, valid_until_ms: int | None = None) -> TxStatus:
         """Return the final status; raises `UnavailableError` `wait_timeout` (or `syncing`, `no_quorum`) when it does not come."""
 
+    def evidence(self) -> tuple[bytes, ...]:
+        """Return what proves that members contradicted themselves: `consensus.evidence.Evidence` in canonical bytes."""
+        ...
+
     def prove_receipt(self, tx_id: TxId) -> ReceiptProof | None:
         """Return the proof of a committed transaction's receipt, or None when it is not in a block."""
 

@@ -160,6 +160,10 @@ class ChainService:
         """Return the proof of a committed transaction's receipt, or None when it is not in a block."""
         return self._prover.prove(tx_id)
 
+    def evidence(self) -> tuple[bytes, ...]:
+        """Return what proves that members contradicted themselves: `consensus.evidence.Evidence` in canonical bytes."""
+        return self._chain.store.evidence()
+
     # ---- state
 
     def query(self, contract: str, method: str, args: Sequence[Value]) -> Value:

@@ -53,6 +53,7 @@ from node.gossip import Gossip
 from node.intake import Intake
 from node.key_ring import KeyRing
 from node.ports import Network
+from node.reminder import Reminder
 from node.sign_file import SignFile
 from node.sync import BlockSync
 from node.tasks import Tasks
@@ -92,6 +93,7 @@ class Driver:
         self._fairness = Fairness(chain, intake.mempool)
         self._work = Work(chain, intake.mempool, clock, batch_delay_ms, self._offer_work)
         self.gossip = Gossip(intake, network, self._tasks, clock, self._fairness.told)
+        self._reminder = Reminder(replica, self.gossip)
         self.sync = BlockSync(chain, intake, network, self, self._tasks)
         self.committed_blocks = 0
         self.committed_transactions = 0
@@ -124,6 +126,7 @@ class Driver:
         for handle in self._timers.values():
             handle.cancel()
         self._work.stop()
+        self._reminder.stop()
         self.gossip.stop()
         await self._tasks.stop()
 
@@ -377,6 +380,7 @@ class Driver:
             if task is not asyncio.current_task():
                 task.cancel()
         self._bodies.reset()
+        self._reminder.stop()
         self.committed_blocks += 1
         self.committed_transactions += len(executed.transactions)
         self.last_commit_ms = self.clock()
@@ -410,6 +414,8 @@ class Driver:
     def _offer_work(self, work: bool) -> None:
         if not self._stopped:
             self._post(lambda: self.replica.on_work(work, self.clock()))
+            if work:
+                self._reminder.work_began()
 
     # ---- what others ask for
 

@@ -73,6 +73,12 @@ class Gossip:
             async with self._intake.turn():
                 self._intake.verify_some(CHUNK, self._clock())
 
+    def remind(self, primary: MemberId) -> bool:
+        """Send the oldest pending transactions, as many as a batch holds, to a primary that seems not to have them."""
+        pending = (transaction.raw for transaction in self._intake.mempool.candidates())
+        batch = next(batch_transactions(pending), None)
+        return batch is not None and self._network.send(primary, batch)
+
     def _flush(self) -> None:
         self._flush_timer = None
         outgoing, self._outgoing = self._outgoing, []

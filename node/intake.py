@@ -10,7 +10,7 @@ import contextlib
 from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Final
 
-from ledger.errors import DatacarError, RejectedError, TooLargeError
+from ledger.errors import DatacarError, LimitError, RejectedError, TooLargeError
 from ledger.hashing import Hasher, Tag
 from ledger.transaction import Transaction
 from ledger.types import MemberId, TxHash
@@ -21,6 +21,7 @@ from vm.gas import max_gas_limit
 MAX_UNVERIFIED: Final = 10_000  # for each member
 MAX_UNVERIFIED_BYTES: Final = 16 * 1024 * 1024
 MAX_EXTRA: Final = 20_000
+MAX_BACKLOG: Final = 4_000  # about half a second of verification
 
 
 class Intake:
@@ -56,6 +57,7 @@ class Intake:
     def admit(self, transaction: Transaction, now_ms: int) -> None:
         """Take a wallet's transaction that is neither committed nor pending. Cheap checks come first, the signature last."""
         self._check_time(transaction, now_ms)
+        self._check_backlog()
         self.mempool.check_room(transaction)
         context = self.chain.context(max(now_ms, self.chain.tip.timestamp_ms + 1))
         self.chain.executor.check_transaction(transaction)
@@ -83,6 +85,17 @@ class Intake:
                 hint="sign it again with a valid_until_ms within tx_window_ms of now",
                 limit_ms=limit_ms,
                 got=valid_until_ms,
+            )
+
+    def _check_backlog(self) -> None:
+        """Refuse a wallet's transaction while members' wait to be verified: taking more in than all can verify loses gossip."""
+        if len(self._unverified) >= MAX_BACKLOG:
+            raise LimitError(
+                "pool_full",
+                f"{len(self._unverified)} transactions of other members wait to be verified here",
+                hint="send again in a few seconds",
+                limit=MAX_BACKLOG,
+                have=len(self._unverified),
             )
 
     def _check_gas_limit(self, transaction: Transaction) -> None:

@@ -15,10 +15,11 @@ NEXT_SUFFIX = ".next"
 
 
 class KeyRing:
-    """Keys in memory only."""
+    """Keys in memory only: the first one is the current one."""
 
     def __init__(self, seeds: Iterable[bytes]) -> None:
         self._seeds = {public_key(seed): seed for seed in seeds}
+        self._current = next(iter(self._seeds))
 
     @property
     def public_keys(self) -> frozenset[bytes]:
@@ -30,36 +31,31 @@ class KeyRing:
         return self._seeds[key]
 
     def settle(self, key: bytes) -> bool:
-        """Take that the chain names `key` as this member's, and forget every other; return whether anything changed."""
-        if key not in self._seeds or len(self._seeds) == 1:
+        """Take that the chain names `key` as this member's; if it is the next one, forget all others and return True."""
+        if key == self._current or key not in self._seeds:
             return False
-        self._seeds = {key: self._seeds[key]}
+        self._seeds, self._current = {key: self._seeds[key]}, key
         return True
 
 
 class FileKeyRing(KeyRing):
-    """Keys in a secret file and, while it is being replaced, in the `.next` one beside it. Raises `SecretFileError`."""
+    """The key in a secret file; the next one is read from its `.next` file when the chain names it. Raises `SecretFileError`."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self._next = path.with_name(path.name + NEXT_SUFFIX)
         super().__init__([read_seed(path, "the consensus key")])
-        self._load_next()
 
     def settle(self, key: bytes) -> bool:
-        """As `KeyRing.settle`; a next key that was made since the start is found, and moves to the current one's file."""
-        if key not in self._seeds:
-            self._load_next()
+        """As `KeyRing.settle`; the next key's file takes the place of the current one's."""
+        if key not in self._seeds and self._next.exists():
+            seed = read_seed(self._next, "the next consensus key")
+            self._seeds[public_key(seed)] = seed
         changed = super().settle(key)
-        if changed and public_key(read_seed(self._path, "the consensus key")) != key:
+        if changed:
             os.replace(self._next, self._path)
             _sync_directory(self._path.parent)
         return changed
-
-    def _load_next(self) -> None:
-        if self._next.exists():
-            seed = read_seed(self._next, "the next consensus key")
-            self._seeds[public_key(seed)] = seed
 
 
 def _sync_directory(directory: Path) -> None:

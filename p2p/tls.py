@@ -57,6 +57,8 @@ def _context(protocol: int, identity: LocalIdentity, certificates: tuple[bytes, 
     context.maximum_version = ssl.TLSVersion.TLSv1_3
     context.check_hostname = False
     context.verify_mode = ssl.CERT_REQUIRED
+    # A replaced certificate in its grace has its successor's name: without this OpenSSL may take the one for the other's issuer.
+    context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
     context.options |= ssl.OP_NO_TICKET  # a resumed session would outlive a removed member
     _show(context, identity)
     return context, tuple(certificate for certificate in certificates if not _trust(context, certificate))

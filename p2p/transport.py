@@ -208,6 +208,7 @@ class Transport:
         self._arrivals: dict[asyncio.Task[None], str] = {}
         self._accepts = TokenBucket(self._limits.accepts_per_s, 2 * self._limits.accepts_per_s, 0)
         self._strangers = Strangers(self._limits)
+        self._trusted: tuple[bytes, ...] | None = None
         self.set_members(members)
 
     def set_members(self, members: Iterable[Member], previous: Mapping[bytes, MemberId] | None = None) -> None:
@@ -216,9 +217,7 @@ class Transport:
         `previous` maps replaced certificates (DER) that are still in their grace period to their members.
         """
         self._directory = Directory(self._terms.member_id, members, previous or {})
-        self._tls = make_contexts(self._identity, self._directory.certificates)
-        for certificate in self._tls.unreadable:
-            log.error("p2p.certificate_unreadable", peer=self._directory.owner(certificate))
+        self._trust(self._directory.certificates)
         for member_id in self._peers.keys() - self._directory.peers.keys():
             del self._peers[member_id]
             if member_id in self._diallers:
@@ -233,6 +232,15 @@ class Transport:
                 self._peers[member_id] = Peer(self._terms.member_id, member, self._limits)
         if self._loop is not None:
             self._dial_all(self._loop)
+
+    def _trust(self, certificates: tuple[bytes, ...]) -> None:
+        """Make the TLS contexts anew if others are to be trusted: a member may change its address in every block."""
+        if certificates == self._trusted:
+            return
+        self._trusted = certificates
+        self._tls = make_contexts(self._identity, certificates)
+        for certificate in self._tls.unreadable:
+            log.error("p2p.certificate_unreadable", peer=self._directory.owner(certificate))
 
     async def start(self) -> None:
         """Listen, and dial the members with larger ids. Raises `OSError` when the address cannot be bound."""

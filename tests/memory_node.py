@@ -11,7 +11,7 @@ from typing import Final
 
 from genesis.arguments import governance_arguments
 from genesis.block import make_genesis_block
-from genesis.network import KeySource, make_committee, make_node_keys
+from genesis.network import KeySource, make_committee, make_node_keys, node_names
 from genesis.presets import contract_arguments
 from genesis.spec import GenesisSpec
 from ledger.certificate import QuorumCertificate, vote_digest
@@ -39,7 +39,7 @@ MEMBER: Final = MemberId("node1")
 
 
 class MemoryNode(ChainService):
-    """Implements `NodeApi`. `step_ms` is how far apart blocks are stamped."""
+    """Implements `NodeApi`. `step_ms` is how far apart blocks are stamped. All of its `members` sign each block."""
 
     now_ms: int
 
@@ -52,16 +52,21 @@ class MemoryNode(ChainService):
         parameters: ChainParameters | None = None,
         registry: Registry | None = None,
         name: str = "memory-1",
+        members: int = 1,
     ) -> None:
-        self._keys = make_node_keys(KeySource.from_seed(name), MEMBER, "127.0.0.1:26656")
+        source = KeySource.from_seed(name)
+        self.keys = [make_node_keys(source, each, f"127.0.0.1:{26656 + at}") for at, each in enumerate(node_names(members))]
         everything = Allocation(FAUCET, SUPPLY, Category.OTHER, None, None)
         spec = GenesisSpec(
             chain_id=name,
             timestamp_ms=START_MS,
             development=development,
             parameters=parameters or ChainParameters(),
-            committee=make_committee([self._keys.member]),
-            contracts={**contract_arguments((everything,)), **governance_arguments({MEMBER: self._keys.account})},
+            committee=make_committee([each.member for each in self.keys]),
+            contracts={
+                **contract_arguments((everything,)),
+                **governance_arguments({each.member.id: each.account for each in self.keys}),
+            },
         )
         registry = registry or default_registry()
         genesis = make_genesis_block(spec, registry)
@@ -86,11 +91,12 @@ class MemoryNode(ChainService):
         """Decide a block of everything that waits, stamped `step_ms` later."""
         self.now_ms += self.step_ms
         built, _ = self._chain.build(self._mempool.candidates(), 2_000, View(0), MEMBER, self.now_ms)
-        vote = sign(
-            self._keys.consensus_seed,
-            vote_digest(Tag.COMMIT, self.genesis_hash, built.header.height, View(0), built.block_hash),
-        )
-        self._chain.commit(built, QuorumCertificate.build(built.header, View(0), {MEMBER: vote}, self.committee))
+        signed = vote_digest(Tag.COMMIT, self.genesis_hash, built.header.height, View(0), built.block_hash)
+        committee = self.committee
+        votes = {
+            each.member.id: sign(each.consensus_seed, signed) for each in self.keys if committee.get(each.member.id) is not None
+        }
+        self._chain.commit(built, QuorumCertificate.build(built.header, View(0), votes, committee))
         self._mempool.remove([transaction.id for transaction in built.transactions])
         self._finality.expired([transaction.id for transaction in self._mempool.expire(built.header.timestamp_ms)])
         self._finality.committed(built)

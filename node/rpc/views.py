@@ -6,12 +6,13 @@ Heights, counts and times are integers, amounts decimal strings of motes, bytes 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import fields
 from decimal import Decimal
+from hashlib import sha256
 from typing import Final
 
 from ledger.block import Header
 from ledger.certificate import QuorumCertificate
 from ledger.codec import Value
-from ledger.committee import Committee, Member
+from ledger.committee import Committee
 from ledger.parameters import ChainParameters
 from ledger.policy import format_address
 from ledger.transaction import Call, Transaction
@@ -23,6 +24,7 @@ from node.rpc.schema import Schema
 from vm.abi import MethodSpec
 from vm.abi_json import call_to_json, receipt_to_json, untyped_to_json, value_to_json
 from vm.abi_types import Kind, TypeSpec
+from vm.contracts.governance_types import ActionKind, Candidate, MemberRecord, ProposalStatus, Role, Tally
 from vm.errors import ContractError
 from vm.registry import Registry
 
@@ -128,7 +130,35 @@ COMPONENTS: Final[dict[str, Schema]] = {
         _PLACE, id=nullable(HASH), status=TEXT, duplicate=BOOLEAN, error=_ERROR,
         optional=("status", "duplicate", "error", *_PLACE),
     ),
-    "Member": shape(id=TEXT, public_key=HEX, p2p_address=TEXT),
+    "Member": shape(
+        id=TEXT,
+        role={"type": "string", "enum": [role.value for role in Role]},
+        public_key=HASH,
+        certificate_sha256=HASH,
+        p2p_address=TEXT,
+        account=nullable(ADDRESS) | {"description": "proposes and votes for the member"},
+        since_height=INTEGER,
+        attested_height=nullable(INTEGER) | {"description": "of an observer: the newest block its account named"},
+    ),
+    "Proposal": shape(
+        id=INTEGER,
+        kind={"type": "string", "enum": [kind.value for kind in ActionKind]},
+        member_id=TEXT,
+        candidate=nullable(
+            shape(public_key=HASH, certificate=HEX, certificate_sha256=HASH, p2p_address=TEXT, account=ADDRESS)
+        ),
+        proposer=TEXT,
+        reason=TEXT,
+        status={"type": "string", "enum": [status.value for status in ProposalStatus]},
+        created_height=INTEGER,
+        created_ms=INTEGER,
+        expires_ms=INTEGER,
+        closed_height=nullable(INTEGER),
+        votes=array(shape(member_id=TEXT, height=INTEGER, approve=BOOLEAN)),
+        approvals=INTEGER,
+        rejections=INTEGER,
+        need=INTEGER,
+    ),
 }  # fmt: skip
 
 
@@ -232,9 +262,50 @@ def parameters_view(parameters: ChainParameters) -> Json:
     return named | {"gas_price_motes": str(parameters.gas_price_motes)}
 
 
-def member_view(member: Member) -> Json:
-    """Return a committee member."""
-    return {"id": member.id, "public_key": hex_of(member.public_key), "p2p_address": member.p2p_address}
+def member_view(member: MemberRecord) -> Json:
+    """Return a member of either role."""
+    return {
+        "id": member.id,
+        "role": member.role.value,
+        "public_key": hex_of(member.public_key),
+        "certificate_sha256": hex_of(member.certificate_sha256),
+        "p2p_address": member.p2p_address,
+        "account": None if member.account is None else format_address(member.account),
+        "since_height": member.since_height,
+        "attested_height": member.attested_height or None,
+    }
+
+
+def proposal_view(tally: Tally) -> Json:
+    """Return a proposal; approvals and rejections are the votes that count, or counted when it was decided."""
+    proposal = tally.proposal
+    return {
+        "id": proposal.id,
+        "kind": proposal.action.kind.value,
+        "member_id": proposal.action.member_id,
+        "candidate": None if proposal.action.candidate is None else _candidate_view(proposal.action.candidate),
+        "proposer": proposal.proposer,
+        "reason": proposal.reason,
+        "status": proposal.status.value,
+        "created_height": proposal.created_height,
+        "created_ms": proposal.created_ms,
+        "expires_ms": proposal.expires_ms,
+        "closed_height": None if proposal.outcome is None else proposal.outcome.height,
+        "votes": [{"member_id": vote.member_id, "height": vote.height, "approve": vote.approve} for vote in proposal.votes],
+        "approvals": tally.approvals,
+        "rejections": tally.rejections,
+        "need": tally.need,
+    }
+
+
+def _candidate_view(candidate: Candidate) -> Json:
+    return {
+        "public_key": hex_of(candidate.public_key),
+        "certificate": hex_of(candidate.certificate),
+        "certificate_sha256": hex_of(sha256(candidate.certificate).digest()),
+        "p2p_address": candidate.p2p_address,
+        "account": format_address(candidate.account),
+    }
 
 
 def peer_view(peer: PeerStatus) -> Json:

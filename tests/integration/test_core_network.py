@@ -8,9 +8,11 @@ from pathlib import Path
 import pytest
 
 from ledger.codec import as_tuple, decode, encode, fields
-from ledger.types import BlockHash, Height
+from ledger.errors import LimitError
+from ledger.types import BlockHash, Height, TxHash
 from node.api import TxState
 from node.clock import Clock, now_ms
+from node.intake import MAX_BACKLOG
 from p2p.messages import Blocks, Status, Transactions
 from tests.core_network import ADDRESSES, CoreNetwork
 
@@ -270,4 +272,34 @@ async def test_what_a_slow_clock_may_not_include_yet_is_tried_again(tmp_path: Pa
     assert status.state is TxState.SUCCEEDED
     assert time.monotonic() - began < 2
     assert [driver.replica.view for driver in net.drivers.values()] == [0] * 4
+    await net.stop()
+
+
+async def test_primary_that_lacks_what_the_others_hold_is_told_and_not_replaced(tmp_path: Path) -> None:
+    """Gossip that never reached it is no fault of the primary: 2,000 transactions that only the backups hold cost no view."""
+    net = await start(tmp_path)
+    items = [net.transfer(n % 10, ADDRESSES[n % 9], 1) for n in range(2_000)]
+    for index in (1, 2, 3):
+        for item in items:
+            net.drivers[index].intake.mempool.add(item)
+        net.drivers[index].on_pending()
+    await until(lambda: all(len(driver.intake.mempool) == 0 for driver in net.drivers.values()), 30)
+    assert [driver.replica.view for driver in net.drivers.values()] == [0] * 4
+    assert_same_chain(net)
+    await net.stop()
+
+
+async def test_wallets_wait_while_members_transactions_are_behind(tmp_path: Path) -> None:
+    """Whoever takes more from wallets than everyone can verify has it dropped as gossip elsewhere: the door closes first."""
+    net = await start(tmp_path)
+    intake = net.drivers[1].intake
+    for n in range(MAX_BACKLOG):
+        intake._keep(TxHash(n.to_bytes(32)), b"junk", net.keys[0].member.id)
+    item = net.transfer(0, ADDRESSES[1], 1)
+    (answer,) = await net.service(1).submit([item.raw])
+    assert isinstance(answer.error, LimitError)
+    assert (answer.error.reason, answer.error.details["limit"]) == ("pool_full", MAX_BACKLOG)
+    intake.verify_some(MAX_BACKLOG, net.drivers[1].clock())
+    (answer,) = await net.service(1).submit([item.raw])
+    assert answer.error is None
     await net.stop()

@@ -159,9 +159,9 @@ class Model:
         if key in self.used:
             raise Refusal("KEY_USED")
         person = self.people[name]
+        if person.rotated and height < person.rotated + len(self.committee):
+            raise Refusal("ROTATED_TOO_SOON")
         if person.votes:
-            if person.rotated and height < person.rotated + len(self.committee):
-                raise Refusal("ROTATED_TOO_SOON")
             self.change(height)
         person.key, person.rotated = key, height
         self.used.add(key)

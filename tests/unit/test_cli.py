@@ -11,10 +11,12 @@ from typer.testing import CliRunner
 import cli
 from datacar.amounts import parse_datr
 from datacar.errors import RequestRefusedError
+from datacar.wallet import Wallet
 from genesis.spec_json import read_spec
 from ledger.errors import DatacarError, InvalidInputError, LimitError, NotFoundError, RejectedError, UnavailableError
 from node.commands.exits import Exit, exit_code, report
 from node.commands.output import print_pairs, print_table
+from node.secret_files import read_seed
 
 run = CliRunner().invoke
 
@@ -129,6 +131,10 @@ class TestGenesis:
         assert sum(parse_datr(part["amount"]) for part in shown["distribution"]) == parse_datr("800000000")
         assert exit_of("config", "validate", "--config", str(tmp_path / "a" / "node3" / "config.toml")) == Exit.OK
         assert (tmp_path / "a" / "accounts.json").stat().st_mode & 0o777 == 0o600
+        for member in shown["members"]:
+            key = tmp_path / "a" / member["id"] / "governance.key"
+            assert key.stat().st_mode & 0o777 == 0o600
+            assert Wallet.from_seed(read_seed(key, "the governance key")).address == member["account"]
 
     def test_members_with_their_own_keys_meet_in_a_genesis_file(self, tmp_path: Path) -> None:
         for name in ("bank", "maker"):
@@ -146,7 +152,9 @@ class TestGenesis:
         assert json.loads(added.stdout)["genesis_hash"] == "0x" + spec.hash.hex() != "0x" + before.hash.hex()
         assert [member.id for member in spec.committee.members] == ["bank", "maker"]
         assert not spec.development
-        assert exit_of("genesis", "verify", str(file)) == Exit.OK
+        records = [json.loads(Path(path).read_text()) for path in (bank, maker)]
+        shown = json.loads(run(cli.app, ["genesis", "verify", str(file), "--json"]).stdout)
+        assert [member["account"] for member in shown["members"]] == [record["account"] for record in records]
         assert exit_of("genesis", "add-member", str(file), maker) == Exit.ERROR, "a member stands there once"
         assert read_spec(file) == spec
 

@@ -25,7 +25,7 @@ from vm.contracts.governance import (
     Governance,
 )
 from vm.contracts.governance_state import NoMembershipError, RetiredCertificate, read_membership, touches_membership
-from vm.contracts.governance_types import MAX_RETIRED, GovernanceError, MemberRecord, ProposalStatus, Role
+from vm.contracts.governance_types import MAX_RETIRED, GovernanceError, MemberRecord, Outcome, ProposalStatus, Role
 
 ABC = ["a", "b", "c"]
 ABCD = ["a", "b", "c", "d"]
@@ -285,7 +285,7 @@ class TestVoting:
         assert chain.ok(voter("b"), Governance.vote, proposal, False) == "open"
         assert events(chain, voter("c"), Governance.vote, proposal, False) == ["Voted", "ProposalRejected"]
         decided = chain.tally(proposal).proposal
-        assert (decided.status, decided.closed_height) == (ProposalStatus.REJECTED, chain.height - 1)
+        assert (decided.status, decided.outcome) == (ProposalStatus.REJECTED, Outcome(chain.height - 1, 1, 2, 3))
         assert chain.code(voter("d"), Governance.vote, proposal, True) == "PROPOSAL_CLOSED"
         assert chain.query(Governance.open_proposals) == ()
 
@@ -305,6 +305,13 @@ class TestVoting:
         assert chain.record("d").account is None
         assert chain.code(voter("d"), Governance.propose_remove, "a", "", None) == "NOT_A_MEMBER"
         assert chain.query(Governance.committee).quorum == 3
+
+    def test_a_decision_is_told_with_the_votes_of_its_time(self, chain: GovernanceChain) -> None:
+        chain.add(ABC, "e")
+        chain.promote(ABC, "e")
+        tally = chain.tally(2)
+        assert (tally.approvals, tally.rejections, tally.need) == (3, 0, 3)
+        assert chain.query(Governance.committee).quorum == 4
 
     def test_unknown_proposals_are_refused(self, chain: GovernanceChain) -> None:
         assert chain.code(voter("a"), Governance.vote, 1, True) == "UNKNOWN_PROPOSAL"
@@ -468,6 +475,8 @@ class TestRotation:
     def test_an_observer_rotates_without_an_epoch(self, chain: GovernanceChain) -> None:
         chain.add(ABC, "e")
         chain.ok(voter("e"), Governance.rotate_key, key_of("e2"))
+        assert chain.code(voter("e"), Governance.rotate_key, key_of("e3")) == "ROTATED_TOO_SOON"
+        chain.idle(3)
         chain.ok(voter("e"), Governance.rotate_key, key_of("e3"))
         assert chain.membership.observers[0].public_key == key_of("e3")
         assert chain.committee.epoch == 0

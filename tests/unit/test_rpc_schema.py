@@ -21,12 +21,15 @@ from node.rpc.methods import METHODS
 from node.rpc.schema import MethodTable
 from node.rpc.turns import TURN_S, Turns
 from tests.memory_node import FAUCET, FAUCET_SEED, MemoryNode
+from vm.contracts.governance import Governance
+from vm.contracts.governance_types import Candidate
 from vm.registry import default_registry
 
 CONTRACT_METHODS: Final = {
     "rpc.discover", "chain_info", "chain_getBlock", "chain_getHeader", "chain_getCommit", "chain_listBlocks", "tx_send",
     "tx_sendBatch", "tx_get", "tx_wait", "tx_decode", "tx_simulate", "account_get", "contract_list", "contract_abi",
-    "contract_query", "mempool_status", "consensus_status", "consensus_members", "net_peers", "node_status", "node_capabilities",
+    "contract_query", "mempool_status", "consensus_status", "consensus_members", "consensus_evidence",
+    "net_peers", "node_status", "node_capabilities", "gov_list", "gov_get",
     "dev_faucet",
 }  # fmt: skip
 ALICE: Final = KeyPolicy.single(public_key(b"a" * 32)).address
@@ -118,6 +121,11 @@ async def test_every_answer_fits_its_declared_schema(rpc: Rpc) -> None:
     sent, pending = pay(rpc.node), pay(rpc.node, 6)
     alice, tx_id = format_address(ALICE), "0x" + sent.id.hex()
     call = {"contract": "asset", "method": "transfer", "args": {"to": alice, "amount": "1"}}
+    candidate = Candidate(public_key(b"c" * 32), b"certificate", "c.example:1", ALICE)
+    add = default_registry().of_function(Governance.propose_add_observer)[1].encode_args(("c", candidate, "", None))
+    proposal = rpc.node.sign(
+        rpc.node.keys[0].governance_seed, (Call("governance", "propose_add_observer", add),), gas_limit=1_000_000
+    )
     calls: list[tuple[str, dict[str, Any]]] = [
         ("tx_send", {"raw": raw_of(sent), "wait": "final"}),
         ("tx_send", {"raw": raw_of(sent)}),
@@ -141,6 +149,8 @@ async def test_every_answer_fits_its_declared_schema(rpc: Rpc) -> None:
         ("contract_abi", {"name": "asset"}),
         ("contract_query", {"contract": "asset", "method": "balance_of", "args": [alice]}),
         ("dev_faucet", {"address": alice, "wait": "final"}),
+        ("tx_send", {"raw": raw_of(proposal), "wait": "final"}),
+        ("gov_get", {"id": 1}),
     ]
     called = {name for name, _ in calls}
     for name, params in [*calls, *((name, {}) for name in METHODS.by_name if name not in called)]:

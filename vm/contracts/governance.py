@@ -33,6 +33,7 @@ from vm.contracts.governance_types import (
     MemberRecord,
     NodeRecord,
     OpenProposal,
+    Outcome,
     PeerAddress,
     Proposal,
     ProposalExecuted,
@@ -181,15 +182,15 @@ class Governance(MemberRegister, errors=GovernanceError, events=EVENTS):
     def rotate_key(self, ctx: Context, new_key: Bytes32) -> None:
         """Replace the consensus key of the caller's node; from the next block on only the new one is valid.
 
-        A validator may do it once in as many blocks as the committee has members: so f members cannot take every block's one
+        A member may do it once in as many blocks as the committee has members: so f members cannot take every block's one
         change. Errors: NOT_A_MEMBER, BAD_KEY, KEY_USED, ROTATED_TOO_SOON, ONE_CHANGE_A_BLOCK. Emits KeyRotated, CommitteeChanged.
         """
         member = self._member_of(ctx.sender)
         self._take_key(ctx, new_key, member.id)
         roster = self._roster()
+        next_height = member.rotated_height + len(roster.validators) if member.rotated_height else 0
+        require(ctx.height >= next_height, GovernanceError.ROTATED_TOO_SOON, height=ctx.height, next=next_height)
         if member.role is Role.VALIDATOR:
-            next_height = member.rotated_height + len(roster.validators) if member.rotated_height else 0
-            require(ctx.height >= next_height, GovernanceError.ROTATED_TOO_SOON, height=ctx.height, next=next_height)
             self._change_committee(ctx, roster)
         else:
             self._bump()
@@ -254,7 +255,7 @@ class Governance(MemberRegister, errors=GovernanceError, events=EVENTS):
 
     @read
     def proposal(self, ctx: Context, proposal_id: U64) -> Tally:
-        """Return a proposal of any time with the votes that count now. Errors: UNKNOWN_PROPOSAL."""
+        """Return a proposal of any time with the votes that count, or counted when it was decided. Errors: UNKNOWN_PROPOSAL."""
         found = self.proposals.require(proposal_id, GovernanceError.UNKNOWN_PROPOSAL, proposal_id=proposal_id)
         if found.status is ProposalStatus.OPEN and ctx.now_ms > found.expires_ms:
             found = replace(found, status=ProposalStatus.EXPIRED)
@@ -298,20 +299,22 @@ class Governance(MemberRegister, errors=GovernanceError, events=EVENTS):
         tally = self._tally(replace(proposal, votes=tuple(votes)))
         ctx.emit(Voted(proposal.id, voter.id, approve, tally.approvals, tally.rejections, tally.need))
         if tally.approvals >= tally.need:
-            self._close(ctx, tally.proposal, ProposalStatus.EXECUTED)
+            self._close(ctx, tally, ProposalStatus.EXECUTED)
             self._execute(ctx, proposal)
             ctx.emit(ProposalExecuted(proposal.id, proposal.action.kind, proposal.action.member_id))
             return ProposalStatus.EXECUTED
         if len(self._roster().validators) - tally.rejections < tally.need:
-            self._close(ctx, tally.proposal, ProposalStatus.REJECTED)
+            self._close(ctx, tally, ProposalStatus.REJECTED)
             ctx.emit(ProposalRejected(proposal.id))
             return ProposalStatus.REJECTED
         self.proposals[proposal.id] = tally.proposal
         return ProposalStatus.OPEN
 
-    def _close(self, ctx: Context, proposal: Proposal, status: ProposalStatus) -> None:
-        self.proposals[proposal.id] = replace(proposal, status=status, closed_height=ctx.height)
-        self.open.set(tuple(item for item in self.open.get(()) if item.id != proposal.id))
+    def _close(self, ctx: Context, tally: Tally, status: ProposalStatus) -> None:
+        number = tally.proposal.id
+        outcome = Outcome(ctx.height, tally.approvals, tally.rejections, tally.need)
+        self.proposals[number] = replace(tally.proposal, status=status, outcome=outcome)
+        self.open.set(tuple(item for item in self.open.get(()) if item.id != number))
 
     def _clear(self, ctx: Context, listed: tuple[OpenProposal, ...]) -> tuple[OpenProposal, ...]:
         left = tuple(item for item in listed if item.expires_ms >= ctx.now_ms)
@@ -323,6 +326,8 @@ class Governance(MemberRegister, errors=GovernanceError, events=EVENTS):
         return left
 
     def _tally(self, proposal: Proposal) -> Tally:
+        if (outcome := proposal.outcome) is not None:
+            return Tally(proposal, outcome.approvals, outcome.rejections, outcome.need)
         counted = [vote.approve for vote in proposal.votes if self._counts(vote)]
         approvals = sum(counted)
         return Tally(proposal, approvals, len(counted) - approvals, quorum_size(len(self._roster().validators)))

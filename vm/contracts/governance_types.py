@@ -145,6 +145,21 @@ class Vote:
 
 
 @dataclass(frozen=True, slots=True)
+class Outcome:
+    """How a proposal was decided, with the votes that counted then.
+
+    Args:
+        height: the block that executed or rejected it
+        need: the quorum of the committee that decided
+    """
+
+    height: U64
+    approvals: U32
+    rejections: U32
+    need: U32
+
+
+@dataclass(frozen=True, slots=True)
 class Proposal:
     """A proposal with its votes.
 
@@ -152,7 +167,7 @@ class Proposal:
         id: counted from 1
         expires_ms: the last block time at which it can be voted on
         votes: ascending by member id
-        closed_height: the block that executed or rejected it
+        outcome: how it was decided; none while it is open, and when it expired
     """
 
     id: U64
@@ -164,15 +179,15 @@ class Proposal:
     expires_ms: U64
     status: ProposalStatus
     votes: Annotated[tuple[Vote, ...], Bounds(0, MAX_MEMBERS)]
-    closed_height: U64 | None
+    outcome: Outcome | None
 
 
 @dataclass(frozen=True, slots=True)
 class Tally:
-    """A proposal with the votes that count: those of the members that vote now.
+    """A proposal with the votes that count: those of the members that vote now, or that did when it was decided.
 
     Args:
-        need: the approvals that execute it, the quorum of the committee as it is
+        need: the approvals that execute it, the quorum of that committee
     """
 
     proposal: Proposal

@@ -112,7 +112,7 @@ async def get_commit(rpc: Context, height: BlockRef | None = None, hash_: Hash |
 @METHODS.method("chain_listBlocks", result=page(ref("Header")))
 async def list_blocks(rpc: Context, limit: Limit = 20, cursor: Cursor | None = None) -> Json:
     """Return headers from the newest down, or on from a cursor."""
-    start = rpc.node.tip.height if cursor is None else min(_cursor_height(cursor), rpc.node.tip.height)
+    start = rpc.node.tip.height if cursor is None else min(cursor_number(cursor), rpc.node.tip.height)
     heights = range(start, max(-1, start - limit), -1)
     headers = [header for height in heights if (header := rpc.node.header(Height(height))) is not None]
     after = start - limit
@@ -125,7 +125,8 @@ def _one_of(height: int | bytes | None, block_hash: bytes | None) -> int | bytes
     return block_hash if height is None else height
 
 
-def _cursor_height(cursor: str) -> int:
+def cursor_number(cursor: str) -> int:
+    """Return the number in a list's cursor. Raises `InvalidParamsError`."""
     if not (cursor.isascii() and cursor.isdigit()) or int(cursor) > 2**53:
         raise InvalidParamsError(
             "parameter cursor: not one that this method gave", hint="pass next_cursor back", parameter="cursor"

@@ -2,13 +2,17 @@
 
 from typing import Final
 
+from consensus.evidence import Evidence
 from ledger.errors import UnavailableError
 from node.rpc import views
 from node.rpc.context import VERSION, Context
 from node.rpc.jsonrpc import MAX_BATCH, Json
+from node.rpc.methods.governance import ask
 from node.rpc.methods.tx import MAX_RAWS
 from node.rpc.schema import HeightNumber, MethodTable
-from node.rpc.views import BOOLEAN, INTEGER, TEXT, array, nullable, page, ref, shape
+from node.rpc.views import BOOLEAN, HEX, INTEGER, TEXT, array, nullable, page, ref, shape
+from vm.contracts.governance import Governance
+from vm.contracts.governance_types import CommitteeInfo, MemberRecord
 
 METHODS: Final = MethodTable()
 
@@ -42,18 +46,55 @@ async def consensus_status(rpc: Context) -> Json:
 
 @METHODS.method(
     "consensus_members",
-    result=shape(height=INTEGER, epoch=INTEGER, quorum=INTEGER, faults=INTEGER, members=array(ref("Member"))),
+    result=shape(
+        height=INTEGER,
+        epoch=INTEGER,
+        changed_height=INTEGER,
+        quorum=INTEGER,
+        faults=INTEGER,
+        members=array(ref("Member")),
+        observers=array(ref("Member")),
+    ),
 )
 async def consensus_members(rpc: Context, height: HeightNumber | None = None) -> Json:
-    """Return the committee: the members that vote, how many make a quorum, how many may be faulty."""
+    """Return the members as of a height: those that vote on the next block, and the observers.
+
+    `quorum` of them decide and `faults` may be faulty; the epoch counts the committees, `changed_height` is the block that made
+    this one.
+    """
     at = rpc.check_state_read(height, prove=False)
-    committee = rpc.node.committee
+    committee: CommitteeInfo = ask(rpc, Governance.committee)
+    observers: tuple[MemberRecord, ...] = ask(rpc, Governance.observers)
     return {
         "height": at,
         "epoch": committee.epoch,
+        "changed_height": committee.changed_height,
         "quorum": committee.quorum,
         "faults": committee.faults,
         "members": [views.member_view(member) for member in committee.members],
+        "observers": [views.member_view(member) for member in observers],
+    }
+
+
+@METHODS.method(
+    "consensus_evidence",
+    result=page(shape(member=TEXT, height=INTEGER, view=INTEGER, step=TEXT, first=HEX, second=HEX)),
+)
+async def consensus_evidence(rpc: Context) -> Json:
+    """Return proof that members contradicted themselves: two signed messages for one height, view and step, as wire bytes."""
+    found = [Evidence.decode(item) for item in rpc.node.evidence()]
+    return {"items": [_evidence_view(item) for item in found], "next_cursor": None}
+
+
+def _evidence_view(item: Evidence) -> Json:
+    height, view, step = item.position
+    return {
+        "member": item.signer,
+        "height": height,
+        "view": view,
+        "step": step.name.lower(),
+        "first": "0x" + item.first.encode().hex(),
+        "second": "0x" + item.second.encode().hex(),
     }
 
 

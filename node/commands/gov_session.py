@@ -1,0 +1,151 @@
+"""What the `datacar gov` commands share: the key that signs, the questions asked before, and the outcome shown after."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Any, Final
+
+import typer
+
+from datacar.client import Client
+from datacar.errors import BadAnswerError, CallWouldFailError
+from datacar.receipt import Receipt
+from datacar.wallet import Wallet
+from genesis.certificates import check_certificate
+from ledger.errors import BadEncodingError, RejectedError
+from node.commands.connection import expect_object
+from node.commands.gov_advice import Advice, advise
+from node.commands.output import print_json, print_pairs, progress, warn
+from node.node_folder import GOVERNANCE_KEY_NAME
+from node.secret_files import read_seed
+from vm.contracts.governance_types import NAME as GOVERNANCE
+from vm.gas import max_gas_limit
+
+GAS_LIMIT: Final = 10_000_000
+"""Enough for any call in a committee of 256: which vote decides, and so costs more, is known only in its block."""
+
+Key = Annotated[Path | None, typer.Option("--key", metavar="FILE", help="The governance key that signs.", show_default=False)]
+Node = Annotated[
+    Path | None,
+    typer.Option("--node", metavar="DIR", help=f"A node's folder: its {GOVERNANCE_KEY_NAME} signs.", show_default=False),
+]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")]
+
+
+def read_wallet(key: Path | None, node: Path | None) -> Wallet:
+    """Return the wallet of `--key`, else of the node's folder. Raises `SecretFileError`; without either, a usage error."""
+    if key is None:
+        if node is None:
+            raise typer.BadParameter("name the governance key, or the node's folder that holds it", param_hint="--key / --node")
+        key = node / GOVERNANCE_KEY_NAME
+    return Wallet.from_seed(read_seed(key.expanduser(), "the governance key"))
+
+
+@dataclass(frozen=True, slots=True)
+class Signer:
+    """Who signs, and the node that is asked and sent to."""
+
+    client: Client
+    wallet: Wallet
+
+    def send(self, method: str, **args: Any) -> Receipt:
+        """Send a call of the contract and return its receipt. Raises `CallWouldFailError` before anything is sent."""
+        call = {"contract": GOVERNANCE, "method": method, "args": args}
+        outcome = expect_object(self.client.call("tx_simulate", call=call, sender=self.wallet.address), "outcome")
+        if (error := outcome.get("error")) is not None:
+            raise CallWouldFailError(error["contract"], error["code"], error["message"])
+        most = max_gas_limit(self.client.call("chain_info")["parameters"]["block_max_gas"])
+        contract = self.client.contract(GOVERNANCE, gas_limit=min(GAS_LIMIT, most))
+        progress(f"sending {GOVERNANCE}.{method} as {self.wallet.address}")
+        receipt = getattr(contract, method)(self.wallet, **args)
+        if not isinstance(receipt, Receipt):
+            raise BadAnswerError(f"{GOVERNANCE}.{method} is no method that can be sent")
+        return receipt
+
+    def member(self) -> dict[str, Any]:
+        """Return the member that the key is of. Raises `RejectedError` when it is nobody's."""
+        found = expect_object(self.client.call("consensus_members"), "members")
+        for item in (*found["members"], *found["observers"]):
+            if item["account"] == self.wallet.address:
+                return dict(item)
+        raise RejectedError(
+            "not_permitted",
+            f"{self.wallet.address} is no member's governance account",
+            hint="is this the key of the account in the member record, and the right network?",
+        )
+
+
+def show_advice(client: Client, kind: str, member_id: str) -> Advice | None:
+    """Say whether the network would stay live, as the asked node sees it, and return that; None where it does not matter."""
+    found = expect_object(client.call("consensus_members"), "members")
+    peers = expect_object(client.call("net_peers"), "peers")["items"]
+    own = expect_object(client.call("node_capabilities"), "description")["member_id"]
+    live = {own, *(peer["id"] for peer in peers if peer["connected"])}
+    advice = advise(kind, member_id, {item["id"] for item in found["members"]}, live)
+    if advice is not None:
+        progress(f"as {own} sees the network:")
+        for line in advice.sentences():
+            progress(f"  {line}")
+        if not advice.stays_live:
+            warn("do not do this now: nothing would be decided any more, not even its undoing")
+    return advice
+
+
+def check_proposed(proposal: dict[str, Any]) -> None:
+    """Warn of a certificate that the contract took, since it cannot read it, and that no node could use."""
+    if (candidate := proposal["candidate"]) is not None:
+        try:
+            check_certificate(bytes.fromhex(candidate["certificate"].removeprefix("0x")), proposal["member_id"])
+        except BadEncodingError as error:
+            warn(f"the proposed certificate is of no use: {error.message}")
+
+
+def confirm(question: str, *, yes: bool) -> None:
+    """Ask, unless told not to; no ends the command."""
+    if not yes:
+        typer.confirm(question, abort=True, err=True)
+
+
+def describe(proposal: dict[str, Any]) -> str:
+    """Return a proposal in one sentence."""
+    said = f" ({proposal['reason']})" if proposal["reason"] else ""
+    candidate = proposal["candidate"]
+    what = f"{proposal['kind'].replace('_', ' ')} {proposal['member_id']}"
+    whose = "" if candidate is None else f" at {candidate['p2p_address']}, certificate {candidate['certificate_sha256']}"
+    votes = f"{proposal['approvals']} of {proposal['need']} approvals"
+    return f"proposal {proposal['id']} of {proposal['proposer']}: {what}{whose}{said}; {proposal['status']}, {votes}"
+
+
+def show_outcome(client: Client, receipt: Receipt, number: int, advice: Advice | None, *, as_json: bool) -> None:
+    """Print how a proposal stands after a vote on it."""
+    proposal = expect_object(client.call("gov_get", id=number), "proposal")
+    shown = {name: proposal[name] for name in ("status", "approvals", "rejections", "need")}
+    place = {"proposal_id": number, **shown, "tx_id": receipt.id, "height": receipt.height}
+    if as_json:
+        print_json({**place, "advice": None if advice is None else advice.to_json()})
+    else:
+        print_pairs(place)
+
+
+def utc(time_ms: int) -> str:
+    """Return Unix milliseconds as a date and time of UTC."""
+    return datetime.fromtimestamp(time_ms / 1_000, UTC).strftime("%Y-%m-%d %H:%M")
+
+
+def table_row(proposal: dict[str, Any]) -> Sequence[object]:
+    """Return a proposal as a row under `COLUMNS`."""
+    return (
+        proposal["id"],
+        proposal["status"],
+        f"{proposal['kind']} {proposal['member_id']}",
+        proposal["proposer"],
+        proposal["approvals"],
+        proposal["rejections"],
+        proposal["need"],
+        utc(proposal["expires_ms"]),
+        proposal["reason"],
+    )
+
+
+COLUMNS: Final = ("id", "status", "proposal", "by", "for", "against", "needed", "expires (UTC)", "reason")

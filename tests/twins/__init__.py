@@ -1,0 +1,1 @@
+"""Systematic Byzantine scenarios: a member that runs twice, in every partition, under every primary."""

@@ -1,0 +1,126 @@
+"""`gov_*` and `consensus_members` over the dispatcher: what the members propose, how it stands, and who they are."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+
+from genesis.network import KeySource, NodeKeys, make_node_keys
+from ledger.policy import format_address
+from ledger.transaction import Call
+from ledger.types import MemberId
+from node.rpc.dispatch import Dispatcher
+from tests.memory_node import MemoryNode
+from vm.contracts.governance import Governance
+from vm.contracts.governance_types import Candidate
+from vm.registry import default_registry
+
+
+def newcomer(name: str) -> NodeKeys:
+    return make_node_keys(KeySource.from_seed("newcomers"), MemberId(name), f"{name}.example:26656")
+
+
+class Network:
+    """A memory node whose four members sign every block, with their governance keys."""
+
+    def __init__(self, path: Path) -> None:
+        self.node = MemoryNode(path, members=4)
+        self._dispatcher = Dispatcher(self.node, default_registry(), max_body_bytes=2**16, observe=lambda _method, _outcome: None)
+
+    async def raw(self, method: str, **params: Any) -> Any:
+        answer = await self._dispatcher.answer(orjson.dumps({"jsonrpc": "2.0", "id": 1, "method": method, "params": params}))
+        assert answer is not None
+        return orjson.loads(answer)
+
+    async def ok(self, method: str, **params: Any) -> Any:
+        answer = await self.raw(method, **params)
+        assert "error" not in answer, answer
+        return answer["result"]
+
+    async def send(self, member: int, method: Any, *args: Any) -> None:
+        entry, spec = default_registry().of_function(method)
+        call = Call(entry.name, spec.name, spec.encode_args(args))
+        signed = self.node.sign(self.node.keys[member].governance_seed, (call,), gas_limit=2_000_000)
+        answer = await self.ok("tx_send", raw="0x" + signed.raw.hex(), wait="final")
+        assert answer["status"] == "succeeded", answer
+
+    async def propose(self, member: int, name: str, reason: str = "") -> Candidate:
+        keys = newcomer(name)
+        candidate = Candidate(keys.member.public_key, keys.member.certificate, keys.member.p2p_address, keys.account)
+        await self.send(member, Governance.propose_add_observer, name, candidate, reason, None)
+        return candidate
+
+
+@pytest.fixture
+def network(tmp_path: Path) -> Iterator[Network]:
+    made = Network(tmp_path / "db")
+    yield made
+    made.node.close()
+
+
+async def test_a_proposal_is_shown_with_its_votes_and_what_it_still_needs(network: Network) -> None:
+    candidate = await network.propose(0, "e", "a new partner")
+    await network.send(1, Governance.vote, 1, False)
+    found = await network.ok("gov_get", id=1)
+    assert (found["kind"], found["member_id"], found["proposer"]) == ("add_observer", "e", "node1")
+    assert (found["status"], found["approvals"], found["rejections"], found["need"]) == ("open", 1, 1, 3)
+    assert found["reason"] == "a new partner"
+    assert found["candidate"]["certificate"] == "0x" + candidate.certificate.hex()
+    assert found["candidate"]["account"] == format_address(candidate.account)
+    assert [(vote["member_id"], vote["approve"]) for vote in found["votes"]] == [("node1", True), ("node2", False)]
+    assert found["expires_ms"] == found["created_ms"] + 7 * 86_400_000
+    assert found["closed_height"] is None
+
+
+async def test_lists_go_from_the_newest_down(network: Network) -> None:
+    for number in range(5):
+        await network.propose(number % 4, f"e{number}")
+    first = await network.ok("gov_list", limit=2)
+    assert [item["id"] for item in first["items"]] == [5, 4]
+    second = await network.ok("gov_list", limit=2, cursor=first["next_cursor"])
+    assert [item["id"] for item in second["items"]] == [3, 2]
+    last = await network.ok("gov_list", limit=2, cursor=second["next_cursor"])
+    assert ([item["id"] for item in last["items"]], last["next_cursor"]) == ([1], None)
+    assert await network.ok("gov_list", limit=5, cursor="99") == await network.ok("gov_list", limit=5)
+
+
+async def test_a_chain_without_proposals_lists_none(network: Network) -> None:
+    assert await network.ok("gov_list") == {"items": [], "next_cursor": None}
+
+
+@pytest.mark.parametrize("number", [1, 2**53 - 1])
+async def test_unknown_proposals_are_not_found(network: Network, number: int) -> None:
+    answer = await network.raw("gov_get", id=number)
+    assert answer["error"]["data"]["reason"] == "not_found"
+    assert answer["error"]["data"]["newest"] == 0
+
+
+@pytest.mark.parametrize(("method", "params"), [("gov_get", {"id": 0}), ("gov_get", {}), ("gov_list", {"cursor": "x"})])
+async def test_bad_parameters_are_named(network: Network, method: str, params: dict[str, Any]) -> None:
+    answer = await network.raw(method, **params)
+    assert answer["error"]["code"] == -32602
+    assert answer["error"]["data"]["parameter"] in ("id", "cursor")
+
+
+async def test_members_are_shown_with_their_roles(network: Network) -> None:
+    await network.propose(0, "e")
+    for member in (1, 2):
+        await network.send(member, Governance.vote, 1, True)
+    found = await network.ok("consensus_members")
+    assert (found["epoch"], found["quorum"], found["faults"], found["changed_height"]) == (0, 3, 1, 0)
+    assert [(item["id"], item["role"]) for item in found["members"]] == [(f"node{at}", "validator") for at in range(1, 5)]
+    assert [item["account"] for item in found["members"]] == [format_address(each.account) for each in network.node.keys]
+    [observer] = found["observers"]
+    assert (observer["id"], observer["role"], observer["attested_height"]) == ("e", "observer", None)
+    assert observer["since_height"] == found["height"] == network.node.tip.height
+    assert observer["public_key"] == "0x" + newcomer("e").member.public_key.hex()
+
+
+async def test_members_of_another_height_are_pruned_or_not_there_yet(network: Network) -> None:
+    await network.propose(0, "e")
+    at = network.node.tip.height
+    assert (await network.ok("consensus_members", height=at))["height"] == at
+    assert (await network.raw("consensus_members", height=at - 1))["error"]["data"]["reason"] == "pruned"
+    assert (await network.raw("consensus_members", height=at + 1))["error"]["data"]["reason"] == "not_found"
