@@ -57,6 +57,7 @@ from node.reminder import Reminder
 from node.sign_file import SignFile
 from node.sync import BlockSync
 from node.tasks import Tasks
+from node.timers import Timers
 from node.work import Work
 from p2p.messages import Application, Blocks, Bodies, Consensus, GetBlocks, GetBodies, Status, Transactions, fit_blocks
 from vm.contracts.governance_state import Membership
@@ -107,7 +108,7 @@ class Driver:
         self._inputs: deque[Callable[[], Effects]] = deque()
         self._running = False
         self._stopped = False
-        self._timers: dict[Timer, asyncio.TimerHandle] = {}
+        self._timers = Timers(clock, self._expired)
         self._executed: dict[BlockHash, ExecutedBlock] = {}
         self._executions: dict[BlockHash, asyncio.Task[None]] = {}
         self._authentic: set[bytes] = set()
@@ -123,8 +124,7 @@ class Driver:
     async def stop(self) -> None:
         """Stop taking part; nothing is sent or written after this."""
         self._stopped = True
-        for handle in self._timers.values():
-            handle.cancel()
+        self._timers.stop()
         self._work.stop()
         self._reminder.stop()
         self.gossip.stop()
@@ -214,6 +214,9 @@ class Driver:
 
     # ---- inputs and effects
 
+    def _expired(self, timer: Timer) -> None:
+        self._post(lambda: self.replica.on_timer(timer, self.clock()))
+
     def _post(self, produce: Callable[[], Effects]) -> None:
         """Queue an input and, unless already at it, work the queue empty."""
         self._inputs.append(produce)
@@ -245,7 +248,7 @@ class Driver:
                 if (item := self._certified(height)) is not None:
                     self.network.send(to, Blocks((item,)))
             case SetTimer(timer, at_ms):
-                self._set_timer(timer, at_ms)
+                self._timers.set(timer, at_ms)
             case BuildBlock():
                 self._build(effect)
             case Execute(proposal):
@@ -280,14 +283,6 @@ class Driver:
         signed = Signed(message, me, sign(seed, signing_digest(message, self.chain.genesis_hash)))
         self.network.broadcast(Consensus(signed.encode()))
         self._inputs.append(lambda: self.replica.on_message(signed, self.clock()))
-
-    def _set_timer(self, timer: Timer, at_ms: int | None) -> None:
-        if (old := self._timers.pop(timer, None)) is not None:
-            old.cancel()
-        if at_ms is not None:
-            delay_s = max(0, at_ms - self.clock()) / 1_000
-            fire: Callable[[], Effects] = lambda: self.replica.on_timer(timer, self.clock())  # noqa: E731
-            self._timers[timer] = asyncio.get_running_loop().call_later(delay_s, self._post, fire)
 
     # ---- proposals
 
