@@ -7,10 +7,14 @@ from typing import Any
 import orjson
 import pytest
 
+from consensus.evidence import Evidence
+from consensus.messages import Prepare, Signed, signing_digest
 from genesis.network import KeySource, NodeKeys, make_node_keys
+from ledger.crypto import sign
 from ledger.policy import format_address
 from ledger.transaction import Call
-from ledger.types import MemberId
+from ledger.types import BlockHash, Height, MemberId, View
+from node.block_store import MAX_EVIDENCE
 from node.rpc.dispatch import Dispatcher
 from tests.memory_node import MemoryNode
 from vm.contracts.governance import Governance
@@ -124,3 +128,22 @@ async def test_members_of_another_height_are_pruned_or_not_there_yet(network: Ne
     assert (await network.ok("consensus_members", height=at))["height"] == at
     assert (await network.raw("consensus_members", height=at - 1))["error"]["data"]["reason"] == "pruned"
     assert (await network.raw("consensus_members", height=at + 1))["error"]["data"]["reason"] == "not_found"
+
+
+async def test_evidence_against_a_member_is_shown_whole_and_bounded(network: Network) -> None:
+    """Whoever reads it can check it without this node: the two messages are there byte for byte."""
+    node, keys = network.node, network.node.keys[1]
+    assert (await network.ok("consensus_evidence"))["items"] == []
+    for height in range(1, MAX_EVIDENCE + 5):
+        votes = [Prepare(Height(height), View(0), BlockHash(letter * 32)) for letter in (b"a", b"b")]
+        first, second = (
+            Signed(vote, keys.member.id, sign(keys.consensus_seed, signing_digest(vote, node.genesis_hash))) for vote in votes
+        )
+        evidence = Evidence(first, second)
+        node._store.put_evidence(evidence.signer, *evidence.position, evidence.encode())
+    items = (await network.ok("consensus_evidence"))["items"]
+    assert len(items) == MAX_EVIDENCE, "one is enough: no member fills another's disk"
+    shown = items[0]
+    assert (shown["member"], shown["height"], shown["view"], shown["step"]) == ("node2", 1, 0, "prepare")
+    pair = [Signed.decode(bytes.fromhex(shown[name].removeprefix("0x"))) for name in ("first", "second")]
+    Evidence(*pair).check(node.committee, node.genesis_hash)
