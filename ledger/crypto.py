@@ -20,6 +20,11 @@ def _secret_key(seed: bytes) -> bytes:
     return crypto_sign_seed_keypair(seed)[1]
 
 
+def forget_secret_keys() -> None:
+    """Drop the secret keys kept for signing. Python zeroes no memory: what was there is gone when it is used again."""
+    _secret_key.cache_clear()
+
+
 def public_key(seed: bytes) -> bytes:
     """Return the 32-byte public key of a 32-byte seed."""
     return crypto_sign_seed_keypair(seed)[0]

@@ -10,7 +10,7 @@ from typing import Final, Self
 
 from ledger.block import Receipt
 from ledger.certificate import QuorumCertificate
-from ledger.codec import Value, as_bytes, as_int, as_tuple, decode, encode, fields
+from ledger.codec import Value, as_bytes, as_int, as_tuple, decode, encode_trusted, fields
 from ledger.committee import Committee
 from ledger.committee_chain import Handover, follow
 from ledger.errors import InvalidInputError
@@ -22,6 +22,7 @@ MAX_PROOF_BYTES: Final = 4 * 1024 * 1024
 _GENESIS_FIELDS: Final = 7
 _GENESIS_COMMITTEE: Final = 5
 _MAX_HANDOVERS: Final = 10_000
+_MAX_VALUES: Final = MAX_PROOF_BYTES  # handovers of large committees are many small values: the bytes bound them
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,12 +39,12 @@ class ReceiptProof:
         """Return the canonical bytes."""
         handovers = tuple(handover.to_value() for handover in self.handovers)
         certificate, receipt = self.certificate.to_value(), self.receipt.to_value()
-        return encode((PROOF_VERSION, self.genesis, handovers, certificate, receipt, self.place.to_value()))
+        return encode_trusted((PROOF_VERSION, self.genesis, handovers, certificate, receipt, self.place.to_value()))
 
     @classmethod
     def decode(cls, data: bytes) -> Self:
         """Return the proof that `data` encodes; raises `BadEncodingError` or `TooLargeError`. Nothing is checked by this."""
-        value = fields(decode(data, max_bytes=MAX_PROOF_BYTES), 6, "receipt proof")
+        value = fields(decode(data, max_bytes=MAX_PROOF_BYTES, max_values=_MAX_VALUES), 6, "receipt proof")
         version, genesis, handovers, certificate, receipt, place = value
         as_int(version, "receipt proof version", PROOF_VERSION, PROOF_VERSION)
         return cls(

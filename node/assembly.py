@@ -177,6 +177,8 @@ def check_identity(chain: Chain, settings: Settings) -> None:
     """Raise when the chain does not know this member with this key: nobody would count its votes or let it connect."""
     members = (*chain.committee.members, *chain.membership.observers)
     found = next((member for member in members if member.id == settings.me), None)
+    if found is not None:
+        settings.keys.settle(found.public_key)  # a crash may have come between the block that names the next key and its use
     if found is None or found.public_key not in settings.keys.public_keys:
         names = ", ".join(member.id for member in members)
         raise RejectedError(

@@ -7,7 +7,7 @@ while another input's effects are half done. A disk that does not take a write s
 import asyncio
 import hashlib
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Final, assert_never
 
 import structlog
@@ -39,7 +39,7 @@ from consensus.round import Tip
 from consensus.verify import authenticate
 from ledger.block import Block
 from ledger.certificate import QuorumCertificate
-from ledger.committee import Committee
+from ledger.committee import Committee, Member
 from ledger.crypto import sign
 from ledger.errors import BadSignatureError, DatacarError, unreachable
 from ledger.transaction import Transaction
@@ -394,10 +394,19 @@ class Driver:
         members = (*membership.committee.members, *membership.observers)
         self.network.set_members(members, previous)
         self.sync.keep_only({member.id for member in members})
-        me = membership.committee.get(self.replica.config.me)
-        if me is not None and self._keys.settle(me.public_key):
-            log.info("the next consensus key is in use; the replaced one is erased", height=self.chain.tip.height)
+        self._use_key_on_record(members)
         self.replica.hold_keys(self._keys.public_keys)
+
+    def _use_key_on_record(self, members: Iterable[Member]) -> None:
+        """Sign with the key that the chain names for us, and say so when we cannot."""
+        me = next((member for member in members if member.id == self.replica.config.me), None)
+        if me is None:
+            log.warning("the chain here names no such member: following without a vote", height=self.chain.tip.height)
+        elif self._keys.settle(me.public_key):
+            log.info("the next consensus key is in use; the replaced one is erased", height=self.chain.tip.height)
+        elif me.public_key not in self._keys.public_keys:
+            hint = "put the key on record into the consensus key's file, or rotate again"
+            log.error("the chain names another consensus key for us: following without a vote", hint=hint)
 
     # ---- work to propose
 

@@ -1,14 +1,14 @@
 """The consensus keys that a node can sign with: the current one and, while it is replaced, the next one (protocol, rule 14).
 
 The next key waits beside the current one as `<file>.next`. As soon as a committed block names it as the member's key it takes the
-place of the current one, whose file and copy in memory are gone from then on: light clients trust that replaced keys do not leak.
+place of the current one, whose file and copy in memory are dropped then: light clients trust that replaced keys do not leak.
 """
 
 import os
 from collections.abc import Iterable
 from pathlib import Path
 
-from ledger.crypto import public_key
+from ledger.crypto import forget_secret_keys, public_key
 from node.secret_files import read_seed
 
 NEXT_SUFFIX = ".next"
@@ -35,6 +35,7 @@ class KeyRing:
         if key == self._current or key not in self._seeds:
             return False
         self._seeds, self._current = {key: self._seeds[key]}, key
+        forget_secret_keys()
         return True
 
 
@@ -47,15 +48,16 @@ class FileKeyRing(KeyRing):
         super().__init__([read_seed(path, "the consensus key")])
 
     def settle(self, key: bytes) -> bool:
-        """As `KeyRing.settle`; the next key's file takes the place of the current one's."""
-        if key not in self._seeds and self._next.exists():
-            seed = read_seed(self._next, "the next consensus key")
-            self._seeds[public_key(seed)] = seed
-        changed = super().settle(key)
-        if changed:
-            os.replace(self._next, self._path)
-            _sync_directory(self._path.parent)
-        return changed
+        """As `KeyRing.settle`; the next key's file takes the place of the current one's. One with another key stays as it is."""
+        if key in self._seeds or not self._next.exists():
+            return False
+        seed = read_seed(self._next, "the next consensus key")
+        if public_key(seed) != key:
+            return False
+        self._seeds[key] = seed
+        os.replace(self._next, self._path)
+        _sync_directory(self._path.parent)
+        return super().settle(key)
 
 
 def _sync_directory(directory: Path) -> None:

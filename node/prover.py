@@ -1,10 +1,12 @@
 """Makes receipt proofs; the digests of recently proven blocks are kept, because wallets ask for the receipts of new blocks."""
 
+import itertools
 from collections import OrderedDict
 from typing import Final
 
 from genesis.spec import GenesisSpec
 from ledger.codec import encode
+from ledger.committee_chain import Handover
 from ledger.list_root import prove_item
 from ledger.receipt_proof import ReceiptProof
 from ledger.types import Height, TxId
@@ -21,6 +23,7 @@ class ReceiptProver:
         self._genesis = encode(spec.to_value())
         self._chain = chain
         self._finality = finality
+        self._handovers: tuple[int, tuple[Handover, ...]] | None = None
         self._digests: OrderedDict[Height, list[bytes]] = OrderedDict()
 
     def prove(self, tx_id: TxId) -> ReceiptProof | None:
@@ -31,8 +34,16 @@ class ReceiptProver:
             return None
         height, index = place
         proof = prove_item(self._chain.genesis_hash, self._digests_of(height), index)
-        handovers = self._chain.store.handovers(height)
-        return ReceiptProof(self._genesis, handovers, certificate, self._finality.receipts(height)[index], proof)
+        return ReceiptProof(
+            self._genesis, self._handovers_below(height), certificate, self._finality.receipts(height)[index], proof
+        )
+
+    def _handovers_below(self, height: Height) -> tuple[Handover, ...]:
+        """Return the changes of the committee before a block; they are read again only when there is a new one."""
+        epoch = self._chain.committee.epoch
+        if self._handovers is None or self._handovers[0] != epoch:
+            self._handovers = epoch, self._chain.store.handovers(Height(self._chain.tip.height + 1))
+        return tuple(itertools.takewhile(lambda item: item.certificate.header.height < height, self._handovers[1]))
 
     def _digests_of(self, height: Height) -> list[bytes]:
         digests = self._digests.get(height)
