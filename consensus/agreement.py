@@ -88,6 +88,25 @@ class Agreement:
         if self.decided is None and (join := round_.views.view_to_join()) > round_.view:
             self.change_view(join)
 
+    def wants(self, signed: Signed) -> bool:
+        """Return whether a message of this height could still change anything here: if not, it is not worth verifying."""
+        round_, message = self.round, signed.message
+        held = round_.held(signed)
+        if held is not None:
+            place = (signed.signer, message.view, step_of(message))
+            return held.message != message and place not in round_.convicted
+        match message:
+            case Prepare() | Commit():
+                votes = round_.prepares if isinstance(message, Prepare) else round_.commits
+                return votes.takes(message.view, round_.view)
+            case ViewChange():
+                latest = round_.views.change_of(signed.signer)
+                return latest is None or latest.message.view < message.view
+            case PrePrepare() | NewView():
+                return message.view >= round_.view
+            case _:
+                assert_never(message)
+
     def _look_for_evidence(self, signed: Signed) -> None:
         """Record a message that contradicts what is held of the same signer, once for each view and step."""
         round_ = self.round
@@ -159,7 +178,8 @@ class Agreement:
 
     def _accept(self, proposal: Proposal) -> None:
         round_ = self.round
-        self.watch.proposed(self._out.now_ms)
+        if round_.view == round_.start_view:
+            self.watch.proposed(self._out.now_ms)
         round_.current = proposal
         round_.remember(proposal)
         if proposal.block_hash in round_.following:
@@ -196,7 +216,7 @@ class Agreement:
         """An invalid proposal costs its primary the view; a certificate for one means that we differ from a quorum (rule 3)."""
         round_ = self.round
         message = None if round_.current_message is None else round_.current_message.message
-        cert = carried_certificate(message) if isinstance(message, NewView) else None
+        cert = carried_certificate(message) if isinstance(message, NewView) else highest_prepared(round_.chosen)
         certified = any(found == block_hash for _, found in round_.commits.quorums())
         if certified or (is_current and cert is not None):
             self.halt("diverged: a quorum certified a block that executes differently here", block_hash)
@@ -228,7 +248,7 @@ class Agreement:
         for view, block_hash in round_.commits.quorums():
             proposal = round_.proposals.get(block_hash)
             if proposal is None:
-                self.fetch_blocks(round_.commits.voters(view, block_hash)[0])
+                self.fetch_blocks(next(voter for voter in round_.commits.voters(view, block_hash) if voter != self._config.me))
             elif block_hash not in round_.following:
                 self._execute(proposal)
             elif (following := round_.following[block_hash]) is None:
@@ -261,16 +281,22 @@ class Agreement:
         round_ = self.round
         if round_.active or round_.building or round_.primary != self._config.me:
             return
-        changes = round_.views.changes_for(round_.view)
+        changes = round_.views.choose(round_.view, lambda cert: self._proposal_of(cert) is not None)
         if not changes:
             return
         cert = highest_prepared(changes)
-        if cert is None:
-            self._build(allow_empty=True)
-        elif (proposal := round_.proposals.get(cert.header.hash(self._config.genesis_hash))) is None:
+        proposal = None if cert is None else self._proposal_of(cert)
+        if cert is not None and proposal is None:
             self.fetch_prepared(cert)
+            return
+        round_.chosen = changes
+        if proposal is None:
+            self._build(allow_empty=True)
         else:
             self._open_with(proposal)
+
+    def _proposal_of(self, cert: PreparedCert) -> Proposal | None:
+        return self.round.proposals.get(cert.header.hash(self._config.genesis_hash))
 
     def fetch_prepared(self, cert: PreparedCert) -> None:
         """Ask for the transaction hashes of a prepared block, here or at those who prepared it."""
@@ -311,10 +337,7 @@ class Agreement:
         if round_.view == round_.start_view:
             message = PrePrepare(round_.height, round_.view, proposal.header, proposal.tx_hashes)
         else:
-            changes = round_.views.changes_for(round_.view)
-            if not changes:
-                return
-            message = NewView(round_.height, round_.view, changes, proposal.header, proposal.tx_hashes)
+            message = NewView(round_.height, round_.view, round_.chosen, proposal.header, proposal.tx_hashes)
         if self._say(message):
             round_.active = True
             round_.proposed_at_ms = self._out.now_ms

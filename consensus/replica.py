@@ -51,13 +51,17 @@ class Replica:
         self._resume()
         return self._take()
 
+    def wants(self, signed: Signed) -> bool:
+        """Return whether a message of this height is worth verifying: those that can change nothing are most of a flood."""
+        return self._agreement.wants(signed)
+
     def on_message(self, signed: Signed, now_ms: int) -> Effects:
         """Take a message of this height that is authentic, ourselves included, or one of another height as a hint."""
         self._out.now_ms = now_ms
         height = signed.message.height
         if height == self._round.height:
             if signed.signer == self.config.me:
-                self._signer.saw_own(signed.message)
+                self._out.put(*self._signer.saw_own(signed.message))
             self._agreement.take(signed)
         elif height < self._round.height:
             self._answer_old(signed)
@@ -91,10 +95,17 @@ class Replica:
         self._agreement.propose_if_due()
         return self._take()
 
-    def on_passed_over(self, now_ms: int) -> Effects:
-        """Take that the primary left out what it must have known of and had room for: leave its view (rule 9 b)."""
+    def on_reminded(self, now_ms: int) -> Effects:
+        """Take that the primary was told only now what there is to propose: its time counts from here (rule 9 a)."""
         self._out.now_ms = now_ms
-        if self._round.view == self._round.start_view:
+        self._agreement.watch.work_ended()
+        self._agreement.watch.work_began(now_ms)
+        return self._take()
+
+    def on_passed_over(self, primary: MemberId, now_ms: int) -> Effects:
+        """Take that `primary` left out what it must have known of and had room for: leave its view (rule 9 b)."""
+        self._out.now_ms = now_ms
+        if self._round.view == self._round.start_view and self.primary == primary:
             self._agreement.change_view(View(self._round.view + 1))
         return self._take()
 

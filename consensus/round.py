@@ -39,7 +39,8 @@ class Round:
     """The state of height `tip.height + 1`: views, votes, proposals, and what was found of them by executing.
 
     `active` says whether the current view is open: the starting view is from the beginning, later ones by a NewView.
-    `following` holds what executing a proposal found: the committee after it, or None when it is invalid.
+    `chosen` are the view changes from which we, as its primary, open it. `following` holds what executing a proposal found: the
+    committee after it, or None when it is invalid.
     """
 
     tip: Tip
@@ -50,6 +51,7 @@ class Round:
     current_message: Signed | None = None
     prepared: PreparedCert | None = None
     building: bool = False
+    chosen: tuple[Signed, ...] = ()
     work: bool = False
     proposed_at_ms: int | None = None
     proposals: dict[BlockHash, Proposal] = field(default_factory=dict)
@@ -129,6 +131,7 @@ class Round:
         self.current = None
         self.current_message = None
         self.building = False
+        self.chosen = ()
         self.proposed_at_ms = None
 
     def to_resend(self) -> tuple[Signed, ...]:

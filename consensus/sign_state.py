@@ -9,11 +9,11 @@ from typing import Final, Self
 
 from consensus.messages import Message, Step, message_from_value, message_value, step_of
 from ledger.certificate import PreparedCert
-from ledger.codec import Value, as_int, as_tuple, decode, encode_trusted, fields
+from ledger.codec import Value, as_bool, as_int, as_tuple, decode, encode_trusted, fields
 from ledger.errors import invariant
 from ledger.types import Height, View
 
-SIGN_STATE_VERSION: Final = 1
+SIGN_STATE_VERSION: Final = 2
 _MAX_COUNTER: Final = 2**53
 
 
@@ -31,11 +31,15 @@ GROUND: Final = Floor(Height(0), View(0), Step.VIEW_CHANGE)
 
 @dataclass(frozen=True, slots=True)
 class SignState:
-    """The floor, the latest own message of each step at the floor's height, and the highest prepared certificate there."""
+    """The floor, the latest own message of each step at the floor's height, and the highest prepared certificate there.
+
+    `doubted` since a signature of ours turned up that is not in here: this is not the last state of our key (rule 7).
+    """
 
     floor: Floor = GROUND
     messages: tuple[Message, ...] = ()
     prepared: PreparedCert | None = None
+    doubted: bool = False
 
     def may_sign(self, message: Message) -> bool:
         """Return whether `message` lies above the floor."""
@@ -54,12 +58,12 @@ class SignState:
         floor = self.floor
         messages = tuple(message_value(message) for message in self.messages)
         prepared = None if self.prepared is None else self.prepared.to_value()
-        return encode_trusted((SIGN_STATE_VERSION, floor.height, floor.view, int(floor.step), messages, prepared))
+        return encode_trusted((SIGN_STATE_VERSION, floor.height, floor.view, int(floor.step), messages, prepared, self.doubted))
 
     @classmethod
     def decode(cls, data: bytes) -> Self:
         """Return the state of canonical bytes; raises `BadEncodingError`."""
-        version, height, view, step, messages, prepared = fields(decode(data), 6, "sign-state")
+        version, height, view, step, messages, prepared, doubted = fields(decode(data), 7, "sign-state")
         as_int(version, "sign-state version", SIGN_STATE_VERSION, SIGN_STATE_VERSION)
         floor = Floor(
             Height(as_int(height, "height", 0, _MAX_COUNTER)),
@@ -68,7 +72,7 @@ class SignState:
         )
         items: tuple[Value, ...] = as_tuple(messages, "signed messages", max_items=len(Step))
         cert = None if prepared is None else PreparedCert.from_value(prepared)
-        return cls(floor, tuple(message_from_value(item) for item in items), cert)
+        return cls(floor, tuple(message_from_value(item) for item in items), cert, as_bool(doubted, "doubted"))
 
 
 def position_of(message: Message) -> Floor:

@@ -1,5 +1,7 @@
 """The only place where a replica decides to sign: the floor, the quarantine and a halt all forbid it here (rules 5 and 7)."""
 
+from dataclasses import replace
+
 from consensus.effects import Broadcast, Effects, Halt, Persist, Proposal
 from consensus.messages import Message, Step
 from consensus.quarantine import Quarantine
@@ -17,7 +19,7 @@ class Signer:
         self._keys: frozenset[bytes] | None = None
         self._committee = committee
         self.state = state or SignState()
-        self.quarantine = Quarantine(me) if state is None else None
+        self.quarantine = Quarantine(me) if state is None or state.doubted else None
         self.halted: Halt | None = None
 
     def hold_keys(self, keys: frozenset[bytes]) -> None:
@@ -52,12 +54,18 @@ class Signer:
             return ()
         return tuple(Broadcast(message) for message in self.state.messages)
 
-    def saw_own(self, message: Message) -> None:
-        """Rule 7: a signature of ours that this sign-state does not know of means that it is not what we signed last."""
+    def saw_own(self, message: Message) -> Effects:
+        """Rule 7: a signature of ours that this sign-state does not know of means that it is not what we signed last.
+
+        That is made durable: a restart does not end the quarantine.
+        """
         position = position_of(message)
         same = [old for old in self.state.messages if position_of(old) == position]
         if self.quarantine is None and (position > self.state.floor or any(old != message for old in same)):
             self.quarantine = Quarantine(self._me)
+            self.state = replace(self.state, doubted=True)
+            return (Persist(self.state),)
+        return ()
 
     def saw_tip(self, member: MemberId, height: Height) -> None:
         """Take a tip that another member states."""

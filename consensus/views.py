@@ -3,7 +3,7 @@
 Only the latest view change of each member is kept: one that has left for a higher view no longer helps to open a lower one.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from consensus.messages import NewView, Signed, ViewChange
 from ledger.certificate import PreparedCert
@@ -44,25 +44,34 @@ class ViewTracker:
         position = self._committee.faults
         return latest[position] if len(latest) > position else View(0)
 
-    def changes_for(self, view: View) -> tuple[Signed, ...]:
-        """Return q view changes for exactly `view`, in committee order, or none at all."""
-        found = [
-            item
-            for member in self._committee.members
-            if (item := self._changes.get(member.id)) is not None and item.message.view == view
-        ]
-        return tuple(found[: self._committee.quorum]) if len(found) >= self._committee.quorum else ()
+    def choose(self, view: View, is_here: Callable[[PreparedCert], bool]) -> tuple[Signed, ...]:
+        """Return q view changes for exactly `view`, in committee order, or none at all.
+
+        Any q of them are as safe as any other: a block that was committed anywhere is among the certificates of each choice. So
+        those whose certified blocks are here come first: a certificate of a block that only a liar holds stops nobody.
+        """
+        latest = [self._changes.get(member.id) for member in self._committee.members]
+        found = [item for item in latest if item is not None and item.message.view == view]
+        here = [item for item in found if (cert := prepared_of(item)) is None or is_here(cert)]
+        quorum = self._committee.quorum
+        best = here if len(here) >= quorum else found
+        return tuple(best[:quorum]) if len(best) >= quorum else ()
 
     def messages(self) -> tuple[Signed, ...]:
         """Return everybody's latest view change, for sending again."""
         return tuple(self._changes.values())
 
 
+def prepared_of(item: Signed) -> PreparedCert | None:
+    """Return the certificate that a view change carries."""
+    return item.message.prepared if isinstance(item.message, ViewChange) else None
+
+
 def highest_prepared(changes: Iterable[Signed]) -> PreparedCert | None:
     """Return the prepared certificate of the highest view among view changes, or None when nobody holds one."""
     best: PreparedCert | None = None
     for item in changes:
-        cert = item.message.prepared if isinstance(item.message, ViewChange) else None
+        cert = prepared_of(item)
         if cert is not None and (best is None or cert.view > best.view):
             best = cert
     return best

@@ -28,7 +28,7 @@ class VoteBook:
 
     def add(self, signed: Signed, vote: Vote, current: View) -> bool:
         """Remember a vote; return whether it is new. A second, different vote of the same member and view is not counted."""
-        if vote.view > current + VIEWS_AHEAD:
+        if not self.takes(vote.view, current):
             return False
         votes = self._by_view.setdefault(vote.view, {})
         if signed.signer in votes:
@@ -37,6 +37,10 @@ class VoteBook:
         while len(self._by_view) > VIEWS_KEPT:
             del self._by_view[min(self._by_view)]
         return True
+
+    def takes(self, view: View, current: View) -> bool:
+        """Return whether votes of `view` are kept: not far above the current one, and Prepares of past views decide nothing."""
+        return view <= current + VIEWS_AHEAD and (self._kind is Commit or view >= current)
 
     def held(self, sender: MemberId, view: View) -> Signed | None:
         """Return the vote of `sender` in `view`."""

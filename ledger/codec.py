@@ -136,6 +136,13 @@ def as_int(value: Value, what: str, low: int = 0, high: int = INT_MAX) -> int:
     return value
 
 
+def as_bool(value: Value, what: str) -> bool:
+    """Return `value` as a boolean."""
+    if type(value) is not bool:
+        raise BadEncodingError(f"{what} must be a boolean, got {type(value).__name__}")
+    return value
+
+
 def as_bytes(value: Value, what: str, *, size: int | None = None, max_size: int = MAX_BYTES) -> bytes:
     """Return `value` as bytes of exactly `size`, or of at most `max_size`."""
     if type(value) is not bytes:

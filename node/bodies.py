@@ -10,6 +10,7 @@ from ledger.block import Header
 from ledger.list_root import list_root
 from ledger.transaction import Transaction
 from ledger.types import BlockHash, MemberId, TxHash
+from node.chain import InvalidBlockError
 from node.clock import Clock
 from node.intake import Intake
 from node.ports import Network
@@ -47,6 +48,7 @@ class BodyCollector:
         holders, asked = self._holders(proposal.header.proposer), 0
         ask_at = loop.time() + GRACE_S
         while missing := await self._verify_held(proposal.tx_hashes):
+            self._check_size(proposal)
             self._missing[proposal.block_hash] = frozenset(missing)
             self._arrived.clear()
             with contextlib.suppress(TimeoutError):
@@ -58,6 +60,13 @@ class BodyCollector:
         self._missing.pop(proposal.block_hash, None)
         return tuple(found for tx_hash in proposal.tx_hashes if (found := self._intake.find(tx_hash)) is not None)
 
+    def _check_size(self, proposal: Proposal) -> None:
+        """Raise `InvalidBlockError` as soon as what is here of a proposal is more than a block may hold."""
+        limit = self._intake.chain.parameters.block_max_bytes
+        held = (self._intake.find(tx_hash) for tx_hash in proposal.tx_hashes)
+        if (size := sum(len(transaction.raw) for transaction in held if transaction is not None)) > limit:
+            raise InvalidBlockError("the block is over its limits", limit=limit, size_bytes=size)
+
     def want_block(self, header: Header, block_hash: BlockHash, holders: Sequence[MemberId]) -> None:
         """Ask `holders` for all bodies of a prepared block of which only the header is known here."""
         self._wanted[block_hash] = header
@@ -67,6 +76,8 @@ class BodyCollector:
 
     def on_bodies(self, message: Bodies) -> Proposal | None:
         """Take bodies that arrived; return the proposal when they complete a block that was asked for as a whole."""
+        if message.block_hash not in self._wanted and message.block_hash not in self._missing:
+            return None
         tx_hashes = tuple(self._intake.hash_of(raw) for raw in message.raws)
         header = self._wanted.get(message.block_hash)
         whole = header is not None and list_root(self._intake.chain.genesis_hash, tx_hashes) == header.transactions_root

@@ -5,10 +5,9 @@ while another input's effects are half done. A disk that does not take a write s
 """
 
 import asyncio
-import hashlib
 from collections import deque
 from collections.abc import Callable, Iterable
-from typing import Final, assert_never
+from typing import assert_never
 
 import structlog
 
@@ -37,13 +36,13 @@ from consensus.messages import Message, NewView, Signed, signing_digest
 from consensus.replica import Replica
 from consensus.round import Tip
 from consensus.verify import authenticate
-from ledger.block import Block
 from ledger.certificate import QuorumCertificate
 from ledger.committee import Committee, Member
 from ledger.crypto import sign
 from ledger.errors import BadSignatureError, DatacarError, unreachable
 from ledger.transaction import Transaction
-from ledger.types import BlockHash, Height, MemberId
+from ledger.types import BlockHash, Height, MemberId, TxId
+from node.answers import Answers
 from node.bodies import BodyCollector
 from node.chain import Chain, ExecutedBlock
 from node.clock import Clock
@@ -54,15 +53,14 @@ from node.intake import Intake
 from node.key_ring import KeyRing
 from node.ports import Network
 from node.reminder import Reminder
+from node.sieve import Sieve
 from node.sign_file import SignFile
 from node.sync import BlockSync
 from node.tasks import Tasks
 from node.timers import Timers
 from node.work import Work
-from p2p.messages import Application, Blocks, Bodies, Consensus, GetBlocks, GetBodies, Status, Transactions, fit_blocks
+from p2p.messages import Application, Blocks, Bodies, Consensus, GetBlocks, GetBodies, Status, Transactions
 from vm.contracts.governance_state import Membership
-
-MAX_AUTHENTIC: Final = 8_192
 
 log = structlog.get_logger("consensus")
 
@@ -93,8 +91,8 @@ class Driver:
         self._tasks = Tasks(self._broken)
         self._fairness = Fairness(chain, intake.mempool)
         self._work = Work(chain, intake.mempool, clock, batch_delay_ms, self._offer_work)
-        self.gossip = Gossip(intake, network, self._tasks, clock, self._fairness.told)
-        self._reminder = Reminder(replica, self.gossip)
+        self.gossip = Gossip(intake, network, self._tasks, clock, self._told)
+        self._reminder = Reminder(self._remind)
         self.sync = BlockSync(chain, intake, network, self, self._tasks)
         self.committed_blocks = 0
         self.committed_transactions = 0
@@ -110,8 +108,9 @@ class Driver:
         self._stopped = False
         self._timers = Timers(clock, self._expired)
         self._executed: dict[BlockHash, ExecutedBlock] = {}
+        self.answers = Answers(chain, intake, self._executed)
         self._executions: dict[BlockHash, asyncio.Task[None]] = {}
-        self._authentic: set[bytes] = set()
+        self._sieve = Sieve(replica)
 
     # ---- life
 
@@ -162,54 +161,55 @@ class Driver:
                 self.sync.tips[member_id] = height
                 self._post(lambda: self.replica.on_peer_tip(member_id, height, self.clock()))
             case GetBodies():
-                self._send_bodies(member_id, message)
+                if (bodies := self.answers.bodies(message)) is not None:
+                    self.network.send(member_id, bodies)
             case Bodies():
                 if (proposal := self._bodies.on_bodies(message)) is not None:
                     self._post(lambda: self.replica.on_bodies(proposal, self.clock()))
-            case GetBlocks(from_height, count):
-                items = (self._certified(Height(from_height + offset)) for offset in range(count))
-                self.network.send(member_id, fit_blocks(item for item in items if item is not None))
+            case GetBlocks():
+                self.network.send(member_id, self.answers.blocks(message))
             case Blocks():
                 self.sync.on_blocks(member_id, message)
             case _:
                 assert_never(message)
 
-    def _on_consensus(self, member_id: MemberId, payload: bytes) -> None:
-        """Check a consensus message and feed it; one for another height is only a hint, and only of its own signer.
+    def _on_consensus(self, member_id: MemberId, payload: bytes) -> bool:
+        """Check a consensus message and feed it; return False for one that no honest member delivers.
 
-        One for the next height waits until this one is decided: its committee may be another.
+        One for another height is only a hint, and only of its own signer. One for the next height waits until this one is
+        decided, since its committee may be another.
         """
         try:
             signed = Signed.decode(payload)
             if (ahead := signed.message.height - self.replica.height) == 0:
-                self._authenticate(signed, payload)
+                if not self._sieve.passes(member_id, signed, self.clock()):
+                    return True
+                self._authenticate(signed)
             elif ahead == 1:
                 self._early.put(member_id, signed.message.height, payload)
-                return
+                return True
             elif signed.signer != member_id:
-                return
+                return True
         except DatacarError as error:
             log.warning("refused a consensus message", member=member_id, error=error.message, details=error.details)
             self.network.disconnect(member_id, f"sent a bad consensus message: {error.message}")
-            return
+            return False
         self._post(lambda: self.replica.on_message(signed, self.clock()))
+        return True
 
-    def _authenticate(self, signed: Signed, payload: bytes) -> None:
-        """Check all signatures, once for the same bytes: members repeat each other's messages."""
-        digest = hashlib.sha256(payload).digest()
-        if digest in self._authentic:
-            return
+    def _authenticate(self, signed: Signed) -> None:
+        """Check all signatures."""
         committee, message = self.chain.committee, signed.message
         if isinstance(message, NewView) and signed.signer != committee.primary(message.view):
             raise BadSignatureError(f"{signed.signer} is not the primary of view {message.view}", member=signed.signer)
         authenticate(signed, committee, self.chain.genesis_hash)
-        if len(self._authentic) < MAX_AUTHENTIC:
-            self._authentic.add(digest)
 
     def _deliver_early(self) -> Effects:
-        """Take up what came for this height before it began."""
+        """Take up what came for this height before it began; of who sent something bad no more."""
+        bad: set[MemberId] = set()
         for sender, payload in self._early.take(self.replica.height):
-            self._on_consensus(sender, payload)
+            if sender not in bad and not self._on_consensus(sender, payload):
+                bad.add(sender)
         return ()
 
     # ---- inputs and effects
@@ -245,7 +245,7 @@ class Driver:
                 for signed in messages:
                     self.network.broadcast(Consensus(signed.encode()))
             case SendBlock(to, height):
-                if (item := self._certified(height)) is not None:
+                if (item := self.answers.certified(height)) is not None:
                     self.network.send(to, Blocks((item,)))
             case SetTimer(timer, at_ms):
                 self._timers.set(timer, at_ms)
@@ -348,7 +348,7 @@ class Driver:
         self._commit(executed, certificate)
         if self._fairness.is_passed_over(executed, self.clock()):
             log.warning("the primary leaves a transaction out", primary=executed.header.proposer, height=executed.header.height)
-            self._inputs.append(lambda: self.replica.on_passed_over(self.clock()))
+            self._inputs.append(lambda: self.replica.on_passed_over(executed.header.proposer, self.clock()))
         self._inputs.append(self._deliver_early)
 
     def commit_synced(self, executed: ExecutedBlock, certificate: QuorumCertificate) -> None:
@@ -370,7 +370,7 @@ class Driver:
         mempool.remove(transaction.id for transaction in executed.transactions)
         self.finality.expired([transaction.id for transaction in mempool.expire(executed.header.timestamp_ms)])
         self._executed.clear()
-        self._authentic.clear()
+        self._sieve.forget()
         for task in self._executions.values():
             if task is not asyncio.current_task():
                 task.cancel()
@@ -421,24 +421,15 @@ class Driver:
             if work:
                 self._reminder.work_began()
 
-    # ---- what others ask for
+    def _remind(self) -> bool:
+        """Tell a primary that has proposed nothing yet what is pending; return whether to look again."""
+        replica = self.replica
+        if not replica.awaits_proposal or replica.primary == replica.config.me or not self.gossip.remind(replica.primary):
+            return False
+        self._post(lambda: replica.on_reminded(self.clock()))
+        return True
 
-    def _send_bodies(self, member_id: MemberId, request: GetBodies) -> None:
-        """Send the bodies of a proposal by hash, or all those of a prepared block in order."""
-        if request.tx_hashes:
-            found = [held for tx_hash in request.tx_hashes if (held := self.intake.find(tx_hash)) is not None]
-            raws = tuple(transaction.raw for transaction in found)
-        else:
-            block = self._prepared_block(request.block_hash)
-            raws = () if block is None else block.transactions
-        if raws:
-            self.network.send(member_id, Bodies(request.block_hash, raws))
-
-    def _prepared_block(self, block_hash: BlockHash) -> Block | None:
-        executed = self._executed.get(block_hash)
-        return self.chain.store.pending(block_hash) if executed is None else executed.block
-
-    def _certified(self, height: Height) -> bytes | None:
-        """Return the canonical bytes of [block, certificate] of a committed height."""
-        block, certificate = self.chain.store.block_bytes(height), self.chain.store.certificate_bytes(height)
-        return None if block is None or certificate is None else b"\x92" + block + certificate
+    def _told(self, tx_id: TxId, now_ms: int) -> None:
+        """Note that the oldest pending transaction was sent to all again, if the primary is among them."""
+        if any(peer.connected and peer.member_id == self.replica.primary for peer in self.network.peers()):
+            self._fairness.told(tx_id, now_ms)

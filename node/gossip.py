@@ -71,7 +71,8 @@ class Gossip:
     async def _drain(self) -> None:
         while self._intake.backlog:
             async with self._intake.turn():
-                self._intake.verify_some(CHUNK, self._clock())
+                for liar in self._intake.verify_some(CHUNK, self._clock()):
+                    self._network.disconnect(liar, "sent a transaction that it cannot have verified")
 
     def remind(self, primary: MemberId) -> bool:
         """Send the oldest pending transactions, as many as a batch holds, to a primary that seems not to have them."""

@@ -10,7 +10,7 @@ import contextlib
 from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Final
 
-from ledger.errors import DatacarError, LimitError, RejectedError, TooLargeError
+from ledger.errors import BadEncodingError, BadSignatureError, DatacarError, LimitError, RejectedError, TooLargeError
 from ledger.hashing import Hasher, Tag
 from ledger.transaction import Transaction
 from ledger.types import MemberId, TxHash
@@ -21,7 +21,7 @@ from vm.gas import max_gas_limit
 MAX_UNVERIFIED: Final = 10_000  # for each member
 MAX_UNVERIFIED_BYTES: Final = 16 * 1024 * 1024
 MAX_EXTRA: Final = 20_000
-MAX_BACKLOG: Final = 4_000  # about half a second of verification
+MAX_BACKLOG: Final = 1_500  # of one member: about a tenth of a second of verification
 
 
 class Intake:
@@ -34,8 +34,9 @@ class Intake:
         self._turn = asyncio.Lock()
         self._on_accepted = on_accepted
         self._hash = Hasher(Tag.TRANSACTION_RAW, chain.genesis_hash)
-        self._unverified: dict[TxHash, tuple[bytes, MemberId | None]] = {}
-        self._held: dict[MemberId | None, tuple[int, int]] = {}
+        self._unverified: dict[TxHash, tuple[bytes, MemberId]] = {}
+        self._held: dict[MemberId, tuple[int, int]] = {}
+        self._wanted: dict[TxHash, bytes] = {}
         self._extra: dict[TxHash, Transaction] = {}
 
     @contextlib.asynccontextmanager
@@ -88,14 +89,19 @@ class Intake:
             )
 
     def _check_backlog(self) -> None:
-        """Refuse a wallet's transaction while members' wait to be verified: taking more in than all can verify loses gossip."""
-        if len(self._unverified) >= MAX_BACKLOG:
+        """Refuse a wallet's transaction while members' wait to be verified: taking more in than all can verify loses gossip.
+
+        The (f+1)-th largest backlog counts: what up to f members pour out keeps no wallet from the others.
+        """
+        counts = sorted((count for source, (count, _) in self._held.items() if source is not None), reverse=True)
+        faults = self.chain.committee.faults
+        if len(counts) > faults and counts[faults] >= MAX_BACKLOG:
             raise LimitError(
                 "pool_full",
                 f"{len(self._unverified)} transactions of other members wait to be verified here",
                 hint="send again in a few seconds",
                 limit=MAX_BACKLOG,
-                have=len(self._unverified),
+                have=counts[faults],
             )
 
     def _check_gas_limit(self, transaction: Transaction) -> None:
@@ -135,28 +141,38 @@ class Intake:
 
     def take_wanted(self, tx_hash: TxHash, raw: bytes) -> None:
         """Keep a body that a proposal needs, whatever else waits: proposals are bounded themselves."""
-        if tx_hash not in self._unverified and self.find(tx_hash) is None:
-            self._keep(tx_hash, raw, None)
+        if not self.has_unverified(tx_hash) and self.find(tx_hash) is None:
+            self._wanted[tx_hash] = raw
 
-    def _keep(self, tx_hash: TxHash, raw: bytes, source: MemberId | None) -> None:
+    def _keep(self, tx_hash: TxHash, raw: bytes, source: MemberId) -> None:
         count, size = self._held.get(source, (0, 0))
         self._held[source] = (count + 1, size + len(raw))
         self._unverified[tx_hash] = (raw, source)
 
-    def _release(self, tx_hash: TxHash) -> bytes:
+    def _release(self, tx_hash: TxHash) -> tuple[bytes, MemberId]:
         raw, source = self._unverified.pop(tx_hash)
         count, size = self._held[source]
-        self._held[source] = (count - 1, size - len(raw))
-        return raw
+        if count == 1:
+            del self._held[source]
+        else:
+            self._held[source] = (count - 1, size - len(raw))
+        return raw, source
 
-    def verify_some(self, count: int, now_ms: int) -> None:
-        """Verify up to `count` gossiped transactions, oldest first, and pool those that a block could hold."""
+    def verify_some(self, count: int, now_ms: int) -> frozenset[MemberId]:
+        """Verify up to `count` gossiped transactions, oldest first, and pool those that a block could hold.
+
+        Return who sent bytes that are no transaction or not signed: an honest member tells only of what it has verified.
+        """
+        liars = set()
         for _ in range(min(count, len(self._unverified))):
-            raw = self._release(next(iter(self._unverified)))
+            raw, source = self._release(next(iter(self._unverified)))
             try:
                 self._pool_gossip(self.decode(raw), now_ms)
-            except DatacarError:
+            except DatacarError as error:
                 self.refused += 1
+                if isinstance(error, BadEncodingError | BadSignatureError):
+                    liars.add(source)
+        return frozenset(liars)
 
     def _pool_gossip(self, transaction: Transaction, now_ms: int) -> None:
         """Verify and pool gossip. Its calls are not asked: a block can hold one that fails."""
@@ -176,6 +192,10 @@ class Intake:
         """
         self._check_time(transaction, now_ms, leeway_ms=2 * self.chain.parameters.clock_drift_ms)
         self._check_gas_limit(transaction)
+        chain = self.chain
+        context = chain.context(max(now_ms, chain.tip.timestamp_ms + 1))
+        if chain.parameters.gas_price_motes and not chain.executor.can_reserve(chain.store.state, context, transaction):
+            raise RejectedError("insufficient_funds", "its sender cannot pay its gas", hint="fund the account")
 
     def _add(self, transaction: Transaction) -> None:
         if self.mempool.add(transaction):
@@ -189,14 +209,15 @@ class Intake:
 
     def has_unverified(self, tx_hash: TxHash) -> bool:
         """Return whether its bytes are here but not yet verified."""
-        return tx_hash in self._unverified
+        return tx_hash in self._unverified or tx_hash in self._wanted
 
     def verify_now(self, tx_hash: TxHash, now_ms: int) -> Transaction:
         """Verify a held body ahead of its turn; raises when it is bad, which makes a proposal that names it invalid.
 
         It enters the pool only if gossip could have brought it there: what a proposal names may be junk that no block can hold.
         """
-        transaction = self.decode(self._release(tx_hash))
+        wanted = self._wanted.pop(tx_hash, None)
+        transaction = self.decode(self._release(tx_hash)[0] if wanted is None else wanted)
         transaction.check_signatures()
         if self._is_new(transaction):
             with contextlib.suppress(DatacarError):
@@ -209,3 +230,4 @@ class Intake:
     def forget_extra(self) -> None:
         """Drop the bodies that only a past proposal needed."""
         self._extra.clear()
+        self._wanted.clear()

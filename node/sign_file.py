@@ -74,22 +74,21 @@ class SignFile:
         if not found:
             return None
         self._sequence, state = max(found, key=lambda record: record[0])
-        if any(record is None or record[0] != self._sequence for record in records):
-            if records[1] is not None and records[1][0] == self._sequence:
-                self._slots.reverse()  # the stale copy is written first: the newest stays whole meanwhile
-            self._write(state)
+        for slot, record in zip(self._slots, records, strict=True):
+            if record is None or record[0] != self._sequence:
+                slot.write(self._record(state))
         return state
 
     def save(self, state: SignState) -> None:
         """Make `state` durable in both copies; raises OSError when the disk does not take it."""
         self._sequence += 1
-        self._write(state)
-
-    def _write(self, state: SignState) -> None:
-        payload = encode_trusted((self._sequence, state.encode()))
-        record = hashlib.sha256(payload).digest() + len(payload).to_bytes(4) + payload
+        record = self._record(state)
         for slot in self._slots:
             slot.write(record)
+
+    def _record(self, state: SignState) -> bytes:
+        payload = encode_trusted((self._sequence, state.encode()))
+        return hashlib.sha256(payload).digest() + len(payload).to_bytes(4) + payload
 
     def close(self) -> None:
         """Release both slots."""

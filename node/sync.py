@@ -53,6 +53,7 @@ class BlockSync:
         self._tasks = tasks
         self._asked: deque[MemberId] = deque(maxlen=MAX_MEMBERS)
         self._task: asyncio.Task[None] | None = None
+        self._sent: asyncio.Task[None] | None = None
         self._reply: tuple[MemberId, asyncio.Future[Blocks]] | None = None
         self.tips: dict[MemberId, Height] = {}
 
@@ -82,8 +83,8 @@ class BlockSync:
         """Take blocks: the answer that is waited for, or the next block sent by a member that saw us lagging."""
         if self._reply is not None and self._reply[0] == member and not self._reply[1].done():
             self._reply[1].set_result(message)
-        elif not self.running and message.items:
-            self._task = self._tasks.spawn(self._apply_sent(member, message), "sent blocks")
+        elif message.items and (self._sent is None or self._sent.done()):
+            self._sent = self._tasks.spawn(self._apply_sent(member, message), "sent blocks")
 
     async def _run(self, hint: MemberId) -> None:
         start = self._chain.tip.height
@@ -95,11 +96,12 @@ class BlockSync:
             log.info("caught up", blocks=done, height=self._chain.tip.height)
 
     def _next_source(self, hint: MemberId, passed_over: set[MemberId]) -> MemberId | None:
-        """Return the member ahead of us that was asked the longest ago, the hint first: nobody slow is asked again at once."""
+        """Return the member ahead of us that was asked the longest ago, the hint first, observers last: nobody slow is first."""
         height = self._chain.tip.height
         ahead = [member for member, tip in self.tips.items() if tip > height and member not in passed_over]
         last = {member: place for place, member in enumerate(self._asked)}
-        source = min(ahead, key=lambda member: (last.get(member, -1), member != hint, member), default=None)
+        votes = self._chain.committee.index_of
+        source = min(ahead, key=lambda item: (item not in votes, last.get(item, -1), item != hint, item), default=None)
         if source is not None:
             self._asked.append(source)
         return source
@@ -116,6 +118,7 @@ class BlockSync:
             message = await asyncio.wait_for(future, TIMEOUT_S)
         except TimeoutError:
             log.warning("no blocks came", member=source, waited_s=TIMEOUT_S)
+            self.tips.pop(source, None)  # until it says so again
             return False
         finally:
             self._reply = None

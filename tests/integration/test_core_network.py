@@ -8,11 +8,9 @@ from pathlib import Path
 import pytest
 
 from ledger.codec import as_tuple, decode, encode, fields
-from ledger.errors import LimitError
-from ledger.types import BlockHash, Height, TxHash
+from ledger.types import BlockHash, Height
 from node.api import TxState
 from node.clock import Clock, now_ms
-from node.intake import MAX_BACKLOG
 from p2p.messages import Blocks, Status, Transactions
 from tests.core_network import ADDRESSES, CoreNetwork
 
@@ -176,7 +174,7 @@ async def test_bodies_that_are_not_the_header_s_halt_nobody(tmp_path: Path) -> N
     await net.stop(3)
     await pay(net, 0)
     tip = net.service(0).tip.height
-    item = net.drivers[0]._certified(tip)
+    item = net.drivers[0].answers.certified(tip)
     assert item is not None
     block, certificate = fields(decode(item), 2, "block")
     header, bodies = fields(block, 2, "block")
@@ -286,20 +284,4 @@ async def test_primary_that_lacks_what_the_others_hold_is_told_and_not_replaced(
     await until(lambda: all(len(driver.intake.mempool) == 0 for driver in net.drivers.values()), 30)
     assert [driver.replica.view for driver in net.drivers.values()] == [0] * 4
     assert_same_chain(net)
-    await net.stop()
-
-
-async def test_wallets_wait_while_members_transactions_are_behind(tmp_path: Path) -> None:
-    """Whoever takes more from wallets than everyone can verify has it dropped as gossip elsewhere: the door closes first."""
-    net = await start(tmp_path)
-    intake = net.drivers[1].intake
-    for n in range(MAX_BACKLOG):
-        intake._keep(TxHash(n.to_bytes(32)), b"junk", net.keys[0].member.id)
-    item = net.transfer(0, ADDRESSES[1], 1)
-    (answer,) = await net.service(1).submit([item.raw])
-    assert isinstance(answer.error, LimitError)
-    assert (answer.error.reason, answer.error.details["limit"]) == ("pool_full", MAX_BACKLOG)
-    intake.verify_some(MAX_BACKLOG, net.drivers[1].clock())
-    (answer,) = await net.service(1).submit([item.raw])
-    assert answer.error is None
     await net.stop()

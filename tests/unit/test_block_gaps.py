@@ -7,20 +7,20 @@ import os
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from consensus.messages import Prepare
-from consensus.sign_state import SignState
 from ledger.crypto import public_key
 from ledger.transaction import Transaction
-from ledger.types import BlockHash, Height, MemberId, View
+from ledger.types import Height, MemberId, View
 from node.chain import Chain, ExecutedBlock, InvalidBlockError
 from node.fairness import PATIENCE_MS, Fairness
 from node.mempool import Mempool, MempoolLimits
-from node.sign_file import FileSlot, SignFile
+from node.sign_file import FileSlot
 from tests.one_driver import NAMES, NETWORK, NOW, certify, open_chain
 from tests.sim.chain import PARAMETERS
+from vm.contracts.governance_possession import prove_possession
 
 ANOTHER = b"x" * 32
 
@@ -52,7 +52,7 @@ def refused(chain: Chain, built: ExecutedBlock, *transactions: Transaction) -> s
 
 # ---- headers (K1)
 
-FIELDS: dict[str, object] = {
+FIELDS: dict[str, Any] = {
     "parent_hash": ANOTHER,
     "transactions_root": ANOTHER,
     "receipts_root": ANOTHER,
@@ -68,7 +68,7 @@ FIELDS: dict[str, object] = {
 def test_header_that_differs_in_one_field_is_invalid(chain: Chain, field: str) -> None:
     built = build(chain, payment(1))
     assert chain.execute(built.header, built.transactions).header == built.header
-    wrong = replace(built, header=replace(built.header, **{field: FIELDS[field]}))  # type: ignore[arg-type]
+    wrong = replace(built, header=replace(built.header, **{field: FIELDS[field]}))
     assert refused(chain, wrong, payment(1)).startswith((field, "the block does not follow"))
 
 
@@ -86,8 +86,9 @@ def test_next_block_is_built_on_the_state_that_the_disk_holds(chain: Chain) -> N
 
 
 def test_changed_committee_votes_from_the_next_height_on(chain: Chain) -> None:
-    new_key = public_key(b"\x07" * 32)
-    rotate = NETWORK.call(0, "governance", "rotate_key", (new_key,), NOW + 30_000, bytes(8))
+    new_seed, keys = b"\x07" * 32, NETWORK.keys[0]
+    new_key, possession = public_key(new_seed), prove_possession(new_seed, keys.member.id, keys.account)
+    rotate = NETWORK.call(0, "governance", "rotate_key", (new_key, possession), NOW + 30_000, bytes(8))
     before, built = chain.committee.hash(chain.genesis_hash), build(chain, rotate)
     after = built.following.hash(chain.genesis_hash)
     assert (built.header.committee_hash, built.header.next_committee_hash) == (before, after)
@@ -133,42 +134,7 @@ def test_block_is_bounded_in_count_and_bytes(chain: Chain) -> None:
     assert "over its limits" in refused(chain, built, *transactions)
 
 
-# ---- the sign-state's files (rules 5 and 6)
-
-
-class Slot:
-    """A copy in memory that tells when it is written."""
-
-    def __init__(self, name: str, written: list[str]) -> None:
-        self.data = b""
-        self._name = name
-        self._written = written
-
-    def read(self) -> bytes:
-        return self.data
-
-    def write(self, data: bytes) -> None:
-        self._written.append(self._name)
-        self.data = data
-
-    def close(self) -> None:
-        pass
-
-
-@pytest.mark.parametrize("stale", [0, 1])
-def test_stale_copy_is_the_first_to_be_written_again(stale: int) -> None:
-    """A crash in the middle of that write must find the newest copy whole."""
-    written: list[str] = []
-    slots = [Slot("a", written), Slot("b", written)]
-    file = SignFile(slots)
-    file.save(SignState())
-    old = slots[stale].data
-    newest = SignState().signed(Prepare(Height(1), View(0), BlockHash(ANOTHER)), None)
-    file.save(newest)
-    slots[stale].data = old
-    written.clear()
-    assert SignFile(slots).load() == newest
-    assert written[0] == "ab"[stale]
+# ---- the sign-state's files (rule 5)
 
 
 def test_copy_is_synced_after_all_of_it_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

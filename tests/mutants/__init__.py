@@ -1,0 +1,1 @@
+"""Planted bugs: small deliberate faults in the consensus path, each of which the tests or the simulator must catch."""
