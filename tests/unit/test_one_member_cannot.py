@@ -64,7 +64,7 @@ def test_primary_that_ends_an_outage_is_not_deposed_for_it() -> None:
     before = max(net.heights())
     net.cut = lambda _a, _b: False
     assert net.run(20_000, net.all_reach(before + 12))
-    views = [proposal.header.view for proposal, _ in net.nodes[0].disk.chain[before + 1 : before + 12]]
+    views = [proposal.header.view for proposal, _ in net.nodes[0].disk.chain[before : before + 12]]
     assert len(set(views)) == 1, views
 
 
