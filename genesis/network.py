@@ -16,6 +16,7 @@ from ledger.committee import Committee, Member
 from ledger.crypto import public_key
 from ledger.policy import KeyPolicy
 from ledger.types import Address, MemberId
+from vm.contracts.governance_possession import prove_possession
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +53,11 @@ class NodeKeys:
     def account(self) -> Address:
         """Return the account that proposes and votes for the member."""
         return KeyPolicy.single(public_key(self.governance_seed)).address
+
+    @property
+    def possession(self) -> bytes:
+        """Return the consensus key's signature that it is for this member under its account."""
+        return prove_possession(self.consensus_seed, self.member.id, self.account)
 
 
 def make_node_keys(source: KeySource, member_id: MemberId, p2p_address: str) -> NodeKeys:

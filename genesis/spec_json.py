@@ -12,19 +12,20 @@ import re
 from collections.abc import Iterator
 from dataclasses import fields as dataclass_fields
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from genesis.arguments import file_params
 from genesis.spec import MAX_TIME_MS, GenesisError, GenesisSpec
 from ledger.codec import Value
 from ledger.committee import MAX_CERTIFICATE_BYTES, MAX_MEMBERS, Committee, Member
-from ledger.crypto import PUBLIC_KEY_BYTES
+from ledger.crypto import PUBLIC_KEY_BYTES, SIGNATURE_BYTES
 from ledger.errors import BadEncodingError
 from ledger.parameters import ChainParameters
 from ledger.policy import format_address, parse_address
 from ledger.types import Address, MemberId
 from vm.abi_json import value_from_json, value_to_json
 from vm.abi_types import Kind, TypeSpec
+from vm.contracts.governance_possession import proves_possession
 from vm.contracts.governance_types import MAX_ADDRESS_CHARS, MEMBER_ID, is_host_port
 from vm.errors import ContractError
 from vm.registry import Registry, default_registry
@@ -34,6 +35,7 @@ GENESIS_NAME: Final = "genesis.json"
 
 _FIELDS: Final = ("chain_id", "timestamp_ms", "development", "parameters", "members", "contracts")
 _MEMBER_FIELDS: Final = ("id", "public_key", "certificate", "p2p_address")
+_RECORD_FIELDS: Final = ("account", "possession")
 _HEX: Final = re.compile(r"0x((?:[0-9a-fA-F]{2})+)", re.ASCII)
 
 
@@ -79,17 +81,31 @@ def spec_to_json(spec: GenesisSpec, registry: Registry | None = None) -> str:
     return json.dumps(document, indent=2, ensure_ascii=False) + "\n"
 
 
-def record_from_json(text: str) -> tuple[Member, Address | None]:
-    """Return the member of a JSON record, as `datacar init` prints it, and its governance account, which older ones lack."""
+class Record(NamedTuple):
+    """What a new member hands over; older records lack what is None. A possession is its key's (`governance_possession`)."""
+
+    member: Member
+    account: Address | None
+    possession: bytes | None
+
+
+def record_from_json(text: str) -> Record:
+    """Return the JSON record that `datacar init` prints. One whose possession is not its key's is refused."""
     node = parse(text, GenesisFieldError)
-    account = node.members(required=_MEMBER_FIELDS, optional=("account",)).get("account")
-    member = _member(node, optional=("account",))
-    return member, None if account is None else _account(account)
+    given = node.members(required=_MEMBER_FIELDS, optional=_RECORD_FIELDS)
+    member = _member(node, optional=_RECORD_FIELDS)
+    account = _account(given["account"]) if "account" in given else None
+    possession = None
+    if account is not None and "possession" in given:
+        possession = _bytes(given["possession"], SIGNATURE_BYTES)
+        if not proves_possession(possession, member.id, account, member.public_key):
+            given["possession"].refuse("must be the key's signature that it is for this id and account")
+    return Record(member, account, possession)
 
 
-def record_to_json(member: Member, account: Address) -> dict[str, str]:
+def record_to_json(member: Member, account: Address, possession: bytes) -> dict[str, str]:
     """Return the JSON record that a new member hands over."""
-    return {**member_to_json(member), "account": format_address(account)}
+    return {**member_to_json(member), "account": format_address(account), "possession": "0x" + possession.hex()}
 
 
 def member_to_json(member: Member) -> dict[str, str]:

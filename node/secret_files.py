@@ -30,7 +30,12 @@ def write_secret(path: Path, data: bytes) -> None:
 
 def write_seed(path: Path, seed: bytes) -> None:
     """Write a 32-byte seed as hex into a new secret file."""
-    write_secret(path, seed.hex().encode() + b"\n")
+    write_secret(path, seed_text(seed))
+
+
+def seed_text(seed: bytes) -> bytes:
+    """Return what a secret file with this 32-byte seed holds."""
+    return seed.hex().encode() + b"\n"
 
 
 def read_secret(path: Path, what: str) -> bytes:

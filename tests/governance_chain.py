@@ -8,20 +8,37 @@ from typing import Any
 
 from ledger.block import Receipt, Status
 from ledger.committee import Committee, Member
-from ledger.crypto import public_key
+from ledger.crypto import SIGNATURE_BYTES, public_key
 from ledger.transaction import Transaction
 from ledger.types import Height, MemberId
 from tests.vm_harness import Account, Chain, account
 from vm.context import RECENT_BLOCKS
 from vm.contracts.governance import Governance
+from vm.contracts.governance_possession import prove_possession
 from vm.contracts.governance_state import Membership, read_membership
 from vm.contracts.governance_types import NAME, Candidate, MemberRecord, Tally
 from vm.executor import BlockExecution
 
+_SEEDS: dict[bytes, bytes] = {}
+
 
 def key_of(label: str) -> bytes:
     """Return the consensus key that `label` stands for."""
-    return public_key(sha256(f"consensus {label}".encode()).digest())
+    seed = sha256(f"consensus {label}".encode()).digest()
+    key = public_key(seed)
+    _SEEDS[key] = seed
+    return key
+
+
+def rotation(name: str, label: str) -> tuple[bytes, bytes]:
+    """Return what a member gives `rotate_key` for the key that `label` stands for."""
+    return key_of(label), possession(name, key_of(label), name)
+
+
+def possession(owner: str, key: bytes, member_id: str) -> bytes:
+    """Return the signature that lets `owner`'s account have a key as `member_id`; nonsense for what `key_of` did not make."""
+    seed = _SEEDS.get(key)
+    return bytes(SIGNATURE_BYTES) if seed is None else prove_possession(seed, member_id, voter(owner).address)
 
 
 def voter(name: str) -> Account:
@@ -29,15 +46,16 @@ def voter(name: str) -> Account:
     return account(f"governance of {name}")
 
 
-def member(name: str) -> Member:
+def member(name: str, host: str = "example") -> Member:
     """Return a member's record as genesis has it."""
-    return Member(MemberId(name), key_of(name), f"certificate of {name}".encode(), f"{name}.example:26656")
+    return Member(MemberId(name), key_of(name), f"certificate of {name}".encode(), f"{name}.{host}:26656")
 
 
 def candidate(name: str, **changes: Any) -> Candidate:
-    """Return what `name` hands over to be added."""
-    made = member(name)
-    return replace(Candidate(made.public_key, made.certificate, made.p2p_address, voter(name).address), **changes)
+    """Return what `name` hands over to be added, with the signature of whatever key it names."""
+    made, key = member(name), changes.get("public_key", key_of(name))
+    signature = possession(name, key, name)
+    return replace(Candidate(key, made.certificate, made.p2p_address, voter(name).address, signature), **changes)
 
 
 def block_hash(height: int) -> bytes:
@@ -48,8 +66,8 @@ def block_hash(height: int) -> bytes:
 class GovernanceChain(Chain):
     """A chain whose committee at genesis is `names`; each `send` is a block of its own."""
 
-    def __init__(self, names: Sequence[str], *, without_account: Sequence[str] = ()) -> None:
-        self.genesis_committee = Committee(0, tuple(member(name) for name in sorted(names)))
+    def __init__(self, names: Sequence[str], *, without_account: Sequence[str] = (), host: str = "example") -> None:
+        self.genesis_committee = Committee(0, tuple(member(name, host) for name in sorted(names)))
         accounts = tuple((name, voter(name).address) for name in names if name not in without_account)
         founders = tuple(each.to_value() for each in self.genesis_committee.members)
         super().__init__({NAME: Governance}, genesis={NAME: (founders, accounts)})

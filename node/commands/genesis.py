@@ -31,6 +31,8 @@ from node.node_folder import FAUCET_KEY_NAME, Endpoints, write_node_folder
 from node.secret_files import write_secret, write_seed
 from vm.contracts.asset import NAME as ASSET
 from vm.contracts.asset import Allocation, Asset, Category
+from vm.contracts.governance_state import deciding_vote_gas
+from vm.gas import TRANSACTIONS_PER_BLOCK, max_gas_limit
 
 MAX_NODES: Final = 100
 ACCOUNTS_NAME: Final = "accounts.json"
@@ -135,6 +137,7 @@ def verify(file: File, as_json: Json = False) -> None:
         "supply": format_motes(sum(item.amount for item in allocations)),
     }
     _warn_if_small(spec.committee)
+    _warn_of_gas(spec)
     accounts = governance_accounts(spec.contracts)
     members = [
         {"id": member.id, "p2p_address": member.p2p_address, "account": _account_text(accounts.get(member.id))}
@@ -170,7 +173,7 @@ def _make_nodes(source: KeySource, count: int, addresses: list[str]) -> list[Nod
 
 
 def _read_member(path: Path) -> tuple[Member, Address | None]:
-    member, account = record_from_json(path.read_text(encoding="utf-8"))
+    member, account, _ = record_from_json(path.read_text(encoding="utf-8"))
     _check_member(member, f"{path}: $.certificate")
     return member, account
 
@@ -235,6 +238,15 @@ def _write(
 def _warn_if_small(committee: Committee) -> None:
     if committee.faults == 0:
         warn(f"a committee of {committee.size} bears no fault: all of it must run; one of 4 bears one")
+
+
+def _warn_of_gas(spec: GenesisSpec) -> None:
+    need, most = deciding_vote_gas(spec.committee.size), max_gas_limit(spec.parameters.block_max_gas)
+    if need > most:
+        warn(
+            f"{spec.committee.size} members may need {need} gas for the vote that decides, and a transaction has at most {most}: "
+            f"set block_max_gas to {need * TRANSACTIONS_PER_BLOCK} or more, or they may never change who is a member"
+        )
 
 
 def _allocations(spec: GenesisSpec) -> tuple[Allocation, ...]:

@@ -7,19 +7,22 @@ from typing import Annotated, Any, Final
 import typer
 
 from datacar.client import Client
+from datacar.errors import CallWouldFailError
 from datacar.wallet import Wallet
 from genesis.certificates import check_certificate
-from genesis.spec_json import check_host_port, check_member_id, record_from_json
-from ledger.errors import BadEncodingError
-from ledger.policy import format_address
+from genesis.spec_json import check_host_port, check_member_id
+from ledger.errors import RejectedError
+from ledger.policy import parse_address
 from node.commands import gov_session as session
 from node.commands.connection import DEFAULT_RPC, DEFAULT_TIMEOUT, Rpc, Timeout, call, expect_object
 from node.commands.exits import usage
 from node.commands.gov_advice import Advice
+from node.commands.gov_candidate import check_proposed, compare_with_record, read_candidate, show_candidate
 from node.commands.gov_session import Key, Node, Signer, Yes
-from node.commands.output import Json, print_json, print_line, print_pairs, print_table, progress
-from node.commands.rotation import NewCertificate, next_consensus_key
+from node.commands.output import Json, print_json, print_line, print_pairs, print_table, progress, warn
+from node.commands.rotation import NewCertificate, NextKey
 from node.commands.tx import show_receipt
+from vm.contracts.governance_possession import prove_possession
 from vm.contracts.governance_types import Role
 
 ATTEST_EVERY_BLOCKS: Final = 40
@@ -52,20 +55,11 @@ def add_observer(
     as_json: Json = False,
 ) -> None:
     """Propose a new member. It follows the chain without a vote until it is promoted."""
-    member, account = record_from_json(record.read_text(encoding="utf-8"))
-    check_certificate(member.certificate, member.id)
-    if account is None:
-        raise BadEncodingError(f"{record} names no governance account", hint="its `datacar init` must be of this version")
-    candidate = {
-        "public_key": "0x" + member.public_key.hex(),
-        "certificate": "0x" + member.certificate.hex(),
-        "p2p_address": member.p2p_address,
-        "account": format_address(account),
-    }
+    member_id, candidate = read_candidate(record)
     wallet = session.read_wallet(key, node)
-    session.confirm(f"Propose to add {member.id} at {member.p2p_address} as an observer?", yes=yes)
+    session.confirm(f"Propose to add {member_id} at {candidate['p2p_address']} as an observer?", yes=yes)
     with Client(rpc, timeout) as client:
-        args = {"member_id": member.id, "candidate": candidate, "reason": reason}
+        args = {"member_id": member_id, "candidate": candidate, "reason": reason}
         _propose(Signer(client, wallet), "propose_add_observer", args, expires_days, None, as_json=as_json)
 
 
@@ -132,6 +126,9 @@ def _propose(
 def vote(
     number: Number,
     no: Annotated[bool, typer.Option("--no", help="Disapprove of it.")] = False,
+    record: Annotated[
+        Path | None, typer.Option("--record", metavar="FILE", help="The record the new member handed over: compare it first.")
+    ] = None,
     key: Key = None,
     node: Node = None,
     yes: Yes = False,
@@ -144,9 +141,12 @@ def vote(
     with Client(rpc, timeout) as client:
         proposal = expect_object(client.call("gov_get", id=number), "proposal")
         progress(session.describe(proposal))
+        show_candidate(proposal)
+        if record is not None:
+            compare_with_record(proposal, record)
         advice = None
         if not no:
-            session.check_proposed(proposal)
+            check_proposed(proposal)
             advice = session.show_advice(client, proposal["kind"], proposal["member_id"])
         session.confirm(f"{'Disapprove' if no else 'Approve'} of proposal {number}?", yes=yes)
         receipt = Signer(client, wallet).send("vote", proposal_id=number, approve=not no)
@@ -228,17 +228,43 @@ def rotate_key(
 ) -> None:
     """Replace the consensus key of the member's node. It uses the new one from the next block on, and forgets the old one.
 
-    The new key is made in the node's folder first. When this was interrupted, run it again: it never makes a second one.
+    The new key is made in the node's folder first. When this was interrupted, run it again: it sends the key that waits there, or
+    says that the chain has it already.
     """
     wallet = session.read_wallet(key, node)
     with Client(rpc, timeout) as client:
         signer = Signer(client, wallet)
-        member = signer.member()
-        new_key = "0x" + next_consensus_key(node).hex()
-        if new_key != member["public_key"]:  # else it was interrupted after it was sent
-            signer.send("rotate_key", new_key=new_key)
-        shown = {"member": member["id"], "public_key": new_key, "epoch": client.call("consensus_members")["epoch"]}
+        try:
+            new_key = _send_next_key(signer, node)
+        except CallWouldFailError as error:
+            if error.details["code"] != "KEY_USED":
+                raise
+            waiting = NextKey.prepare(node)
+            if _hex(waiting.public_key) != signer.member()["public_key"]:  # else it is ours since a moment ago
+                warn(f"the chain will never take the key in {waiting.path}: it is or was in use; making another")
+                waiting.discard()
+            new_key = _send_next_key(signer, node)
+        shown = {"member": signer.member()["id"], "public_key": new_key, "epoch": client.call("consensus_members")["epoch"]}
         print_json(shown) if as_json else print_pairs(shown)
+
+
+def _send_next_key(signer: Signer, node: Path) -> str:
+    """Send the key that waits in the node's folder. Raises `RejectedError`, with nothing sent, when the chain has it."""
+    member, waiting = signer.member(), NextKey.prepare(node)
+    new_key = _hex(waiting.public_key)
+    if new_key == member["public_key"]:
+        raise RejectedError(
+            "not_permitted",
+            f"nothing was sent: the chain names the key in {waiting.path} as {member['id']}'s already",
+            hint="the node takes it up as soon as it runs and has that block; only then can there be another",
+        )
+    possession = prove_possession(waiting.seed, member["id"], parse_address(member["account"]))
+    signer.send("rotate_key", new_key=new_key, possession=_hex(possession))
+    return new_key
+
+
+def _hex(data: bytes) -> str:
+    return "0x" + data.hex()
 
 
 @app.command("rotate-certificate")
@@ -273,12 +299,25 @@ def rotate_certificate(
 
 def _rotate_in_folder(signer: Signer, member: dict[str, Any], node: Path, *, as_json: bool) -> None:
     made = NewCertificate.prepare(node, member["id"])
-    if made.fingerprint != member["certificate_sha256"]:  # else it was interrupted after it was sent
-        signer.send("rotate_certificate", certificate="0x" + made.certificate.hex())
+    try:
+        _send_certificate(signer, made)
+    except CallWouldFailError as error:
+        if error.details["code"] != "CERTIFICATE_USED":
+            raise
+        if made.fingerprint != signer.member()["certificate_sha256"]:  # else it is ours since a moment ago
+            warn("the chain does not take the certificate that waits in the folder: it is or was in use; making another")
+            made.discard()
+            made = NewCertificate.prepare(node, member["id"])
+        _send_certificate(signer, made)
     made.install()
     progress("the new certificate is in place: restart the node within 7 days")
     shown = {"member": member["id"], "certificate": str(made.certificate_path), "certificate_sha256": made.fingerprint}
     print_json(shown) if as_json else print_pairs(shown)
+
+
+def _send_certificate(signer: Signer, made: NewCertificate) -> None:
+    if made.fingerprint != signer.member()["certificate_sha256"]:  # else it was interrupted after it was sent
+        signer.send("rotate_certificate", certificate="0x" + made.certificate.hex())
 
 
 @app.command("set-address")

@@ -12,8 +12,7 @@ from datacar.client import Client
 from datacar.errors import BadAnswerError, CallWouldFailError
 from datacar.receipt import Receipt
 from datacar.wallet import Wallet
-from genesis.certificates import check_certificate
-from ledger.errors import BadEncodingError, RejectedError
+from ledger.errors import RejectedError
 from node.commands.connection import expect_object
 from node.commands.gov_advice import Advice, advise
 from node.commands.output import print_json, print_pairs, progress, warn
@@ -92,15 +91,6 @@ def show_advice(client: Client, kind: str, member_id: str) -> Advice | None:
     return advice
 
 
-def check_proposed(proposal: dict[str, Any]) -> None:
-    """Warn of a certificate that the contract took, since it cannot read it, and that no node could use."""
-    if (candidate := proposal["candidate"]) is not None:
-        try:
-            check_certificate(bytes.fromhex(candidate["certificate"].removeprefix("0x")), proposal["member_id"])
-        except BadEncodingError as error:
-            warn(f"the proposed certificate is of no use: {error.message}")
-
-
 def confirm(question: str, *, yes: bool) -> None:
     """Ask, unless told not to; no ends the command."""
     if not yes:
@@ -110,11 +100,9 @@ def confirm(question: str, *, yes: bool) -> None:
 def describe(proposal: dict[str, Any]) -> str:
     """Return a proposal in one sentence."""
     said = f" ({proposal['reason']})" if proposal["reason"] else ""
-    candidate = proposal["candidate"]
     what = f"{proposal['kind'].replace('_', ' ')} {proposal['member_id']}"
-    whose = "" if candidate is None else f" at {candidate['p2p_address']}, certificate {candidate['certificate_sha256']}"
     votes = f"{proposal['approvals']} of {proposal['need']} approvals"
-    return f"proposal {proposal['id']} of {proposal['proposer']}: {what}{whose}{said}; {proposal['status']}, {votes}"
+    return f"proposal {proposal['id']} of {proposal['proposer']}: {what}{said}; {proposal['status']}, {votes}"
 
 
 def show_outcome(client: Client, receipt: Receipt, number: int, advice: Advice | None, *, as_json: bool) -> None:

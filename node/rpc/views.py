@@ -6,7 +6,6 @@ Heights, counts and times are integers, amounts decimal strings of motes, bytes 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import fields
 from decimal import Decimal
-from hashlib import sha256
 from typing import Final
 
 from ledger.block import Header
@@ -24,7 +23,7 @@ from node.rpc.schema import Schema
 from vm.abi import MethodSpec
 from vm.abi_json import call_to_json, receipt_to_json, untyped_to_json, value_to_json
 from vm.abi_types import Kind, TypeSpec
-from vm.contracts.governance_types import ActionKind, Candidate, MemberRecord, ProposalStatus, Role, Tally
+from vm.contracts.governance_types import ActionKind, MemberRecord, Nominee, ProposalStatus, Role, Tally
 from vm.errors import ContractError
 from vm.registry import Registry
 
@@ -145,7 +144,13 @@ COMPONENTS: Final[dict[str, Schema]] = {
         kind={"type": "string", "enum": [kind.value for kind in ActionKind]},
         member_id=TEXT,
         candidate=nullable(
-            shape(public_key=HASH, certificate=HEX, certificate_sha256=HASH, p2p_address=TEXT, account=ADDRESS)
+            shape(
+                public_key=HASH,
+                certificate=nullable(HEX) | {"description": "null once the proposal is closed"},
+                certificate_sha256=HASH,
+                p2p_address=TEXT,
+                account=ADDRESS,
+            )
         ),
         proposer=TEXT,
         reason=TEXT,
@@ -283,7 +288,7 @@ def proposal_view(tally: Tally) -> Json:
         "id": proposal.id,
         "kind": proposal.action.kind.value,
         "member_id": proposal.action.member_id,
-        "candidate": None if proposal.action.candidate is None else _candidate_view(proposal.action.candidate),
+        "candidate": None if proposal.action.nominee is None else _nominee_view(proposal.action.nominee, tally.certificate),
         "proposer": proposal.proposer,
         "reason": proposal.reason,
         "status": proposal.status.value,
@@ -298,13 +303,13 @@ def proposal_view(tally: Tally) -> Json:
     }
 
 
-def _candidate_view(candidate: Candidate) -> Json:
+def _nominee_view(nominee: Nominee, certificate: bytes | None) -> Json:
     return {
-        "public_key": hex_of(candidate.public_key),
-        "certificate": hex_of(candidate.certificate),
-        "certificate_sha256": hex_of(sha256(candidate.certificate).digest()),
-        "p2p_address": candidate.p2p_address,
-        "account": format_address(candidate.account),
+        "public_key": hex_of(nominee.public_key),
+        "certificate": None if certificate is None else hex_of(certificate),
+        "certificate_sha256": hex_of(nominee.certificate_sha256),
+        "p2p_address": nominee.p2p_address,
+        "account": format_address(nominee.account),
     }
 
 

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +11,11 @@ from typer.testing import CliRunner, Result
 
 from cli import app
 from genesis.certificates import check_certificate, make_certificate
+from genesis.spec_json import read_spec
 from node.commands import gov
 from node.commands.exits import Exit
-from node.commands.rotation import NewCertificate
+from node.commands.rotation import NewCertificate, NextKey
+from node.config import load_config
 from node.key_ring import FileKeyRing
 from node.node_folder import GOVERNANCE_KEY_NAME, Endpoints, write_node_folder
 from node.secret_files import write_seed
@@ -108,7 +111,7 @@ def test_members_disapprove(keys: list[str], record: Path) -> None:
     ok("gov", "propose", "add-observer", str(record), "--key", keys[0], "--yes", "--expires-days", "1")
     shown = run("gov", "vote", "1", "--no", "--key", keys[1], "--yes")
     assert shown.exit_code == 0
-    assert "proposal 1 of node1: add observer e at e.example:26656, certificate 0x" in shown.stderr
+    assert "proposal 1 of node1: add observer e; open" in shown.stderr
     assert ok("gov", "vote", "1", "--no", "--key", keys[2], "--yes")["status"] == "rejected"
     text = run("gov", "show", "1").stdout
     assert "node2 disapproves" in text
@@ -188,13 +191,149 @@ def test_a_consensus_key_is_made_before_the_chain_hears_of_it(served: Served, tm
     rotated = ok("gov", "rotate-key", "--node", str(folder))
     assert (rotated["member"], rotated["epoch"]) == ("node1", 1)
     height = served.node.tip.height
-    assert ok("gov", "rotate-key", "--node", str(folder)) == rotated
-    assert served.node.tip.height == height
+    again = run("gov", "rotate-key", "--node", str(folder), "--json")
+    assert (again.exit_code, served.node.tip.height) == (Exit.REJECTED, height), "no success without anything sent"
+    assert "nothing was sent: the chain names the key" in json.loads(again.stdout)["error"]["message"]
     new_key = served.node.committee.members[0].public_key
     assert rotated["public_key"] == "0x" + new_key.hex()
     assert ring.settle(new_key)
     assert ring.public_keys == {new_key}
     assert not (folder / "consensus.key.next").exists()
+
+
+def make_folder(served: Served, folder: Path) -> Path:
+    """The folder of the first member's node."""
+    write_node_folder(folder, served.node.keys[0], Endpoints("127.0.0.1", 1, "127.0.0.1", 2), genesis="genesis.json")
+    return folder
+
+
+def a_minute_later(served: Served) -> None:
+    served.node.now_ms += 60_000
+    served.node.commit()
+
+
+def test_an_observer_s_second_rotation_says_that_nothing_was_sent(served: Served, keys: list[str], record: Path) -> None:
+    """Its node may not run yet; the key that waits is then the one on record."""
+    decide(keys, "add-observer", str(record))
+    first = ok("gov", "rotate-key", "--node", str(record.parent))
+    height = served.node.tip.height
+    again = run("gov", "rotate-key", "--node", str(record.parent))
+    assert (again.exit_code, served.node.tip.height) == (Exit.REJECTED, height)
+    assert "nothing was sent" in again.stderr
+    assert FileKeyRing(record.parent / "consensus.key").settle(bytes.fromhex(first["public_key"][2:]))
+    too_soon = run("gov", "rotate-key", "--node", str(record.parent), "--json")
+    assert json.loads(too_soon.stdout)["error"]["data"]["code"] == "ROTATED_TOO_SOON"
+
+
+def test_a_waiting_key_that_was_used_is_replaced_by_another(served: Served, tmp_path: Path) -> None:
+    """A folder that was copied or restored may hold one: it must not be in the way for ever."""
+    folder = make_folder(served, tmp_path / "node")
+    write_seed(folder / "consensus.key.next", served.node.keys[1].consensus_seed)
+    result = run("gov", "rotate-key", "--node", str(folder))
+    assert result.exit_code == 0, result.output
+    assert "making another" in result.stderr
+    new_key = served.node.committee.members[0].public_key
+    assert NextKey.prepare(folder).public_key == new_key not in {each.member.public_key for each in served.node.keys}
+
+
+def test_a_waiting_certificate_that_was_used_is_replaced_by_another(served: Served, tmp_path: Path) -> None:
+    folder = make_folder(served, tmp_path / "node")
+    made = NewCertificate.prepare(folder, "node1")
+    ok("gov", "rotate-certificate", str(folder / "tls.crt.new"), "--node", str(folder))
+    a_minute_later(served)
+    second = tmp_path / "second.crt"
+    second.write_bytes(make_certificate(b"2" * 32, "node1")[0])
+    ok("gov", "rotate-certificate", str(second), "--node", str(folder))
+    a_minute_later(served)
+    result = run("gov", "rotate-certificate", "--node", str(folder))
+    assert result.exit_code == 0, result.output
+    assert "making another" in result.stderr
+    assert (folder / "tls.crt").read_bytes() not in (made.certificate, second.read_bytes())
+
+
+def test_half_written_files_are_never_taken_for_keys(served: Served, tmp_path: Path) -> None:
+    """A crash leaves a .part file at most, which the next run throws away."""
+    folder = make_folder(served, tmp_path / "node")
+    for name in ("consensus.key.next", "tls.key.new", "tls.crt.new"):
+        (folder / f"{name}.part").write_bytes(b"half")
+    assert len(NextKey.prepare(folder).public_key) == 32
+    assert NewCertificate.prepare(folder, "node1").certificate
+    assert not list(folder.glob("*.part"))
+    assert (folder / "consensus.key.next").stat().st_mode & 0o777 == 0o600
+
+
+def test_voters_see_whom_they_vote_on_and_compare_the_record(keys: list[str], record: Path, tmp_path: Path) -> None:
+    ok("gov", "propose", "add-observer", str(record), "--key", keys[0], "--yes")
+    document = json.loads(record.read_text())
+    asked = run("gov", "vote", "1", "--record", str(record), "--key", keys[1], stdin="n\n")
+    fingerprint = sha256(bytes.fromhex(document["certificate"][2:])).hexdigest()
+    for shown in (
+        document["account"],
+        document["public_key"],
+        document["p2p_address"],
+        f"0x{fingerprint}",
+        "it is the member of",
+    ):
+        assert shown in asked.stderr[: asked.stderr.index("Approve of proposal 1?")]
+    ok("init", "--dir", str(tmp_path / "other"), "--member-id", "e", "--p2p-address", "e.example:26656")
+    other = run("gov", "vote", "1", "--record", str(tmp_path / "other" / "member.json"), "--key", keys[1], "--yes")
+    assert other.exit_code == Exit.REJECTED
+    assert "another governance account, consensus key, certificate (SHA-256)" in other.stderr
+    assert ok("gov", "list")["items"][0]["approvals"] == 1
+
+
+def test_a_record_is_compared_with_a_proposal_that_adds_somebody(keys: list[str], record: Path) -> None:
+    decide(keys, "add-observer", str(record))
+    ok("gov", "propose", "remove", "e", "--key", keys[0], "--yes")
+    assert run("gov", "vote", "2", "--record", str(record), "--key", keys[1], "--yes").exit_code == Exit.USAGE
+
+
+def test_a_closed_proposal_shows_the_fingerprint_alone(keys: list[str], record: Path) -> None:
+    decide(keys, "add-observer", str(record))
+    candidate = ok("gov", "show", "1")["candidate"]
+    assert candidate["certificate"] is None
+    assert candidate["certificate_sha256"] == ok("members")["observers"][0]["certificate_sha256"]
+
+
+@pytest.mark.parametrize("placed", [True, False], ids=["in the folder", "with --genesis"])
+def test_who_joins_a_network_has_its_node_start_so(tmp_path: Path, placed: bool) -> None:
+    """A node whose genesis file does not name it refuses to start, unless it joins."""
+    ok("genesis", "new", "--nodes", "1", "--chain-id", "c", "--seed", "s", "--dir", str(tmp_path / "net"))
+    given, folder = tmp_path / "net" / "genesis.json", tmp_path / "e"
+    if placed:
+        folder.mkdir()
+        (folder / "genesis.json").write_bytes(given.read_bytes())
+    ok("init", "--dir", str(folder), "--member-id", "e", *([] if placed else ["--genesis", str(given)]))
+    config = load_config(folder / "config.toml")
+    assert config.node.join
+    config.check_files()
+    assert read_spec(folder / "genesis.json") == read_spec(given)
+
+
+def test_without_a_genesis_file_a_member_is_one_of_the_first(tmp_path: Path) -> None:
+    ok("init", "--dir", str(tmp_path / "e"), "--member-id", "e")
+    assert not load_config(tmp_path / "e" / "config.toml").node.join
+
+
+def test_a_genesis_file_of_another_network_is_not_mixed_in(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        ok("genesis", "new", "--nodes", "1", "--chain-id", name, "--seed", name, "--dir", str(tmp_path / name))
+    result = run("init", "--dir", str(tmp_path / "a"), "--member-id", "e", "--genesis", str(tmp_path / "b" / "genesis.json"))
+    assert "is that of another network" in result.stderr
+    assert not (tmp_path / "a" / "consensus.key").exists()
+
+
+def test_genesis_is_checked_for_room_for_the_deciding_vote(tmp_path: Path) -> None:
+    """Else the first members could never change who is one."""
+    ok("genesis", "new", "--nodes", "48", "--chain-id", "c", "--seed", "s", "--dir", str(tmp_path))
+    file = tmp_path / "genesis.json"
+    assert "block_max_gas" not in run("genesis", "verify", str(file)).stderr
+    document = json.loads(file.read_text())
+    document["parameters"]["block_max_gas"] = 10_000_000
+    file.write_text(json.dumps(document))
+    result = run("genesis", "verify", str(file))
+    assert result.exit_code == 0
+    assert "set block_max_gas to 11160000 or more" in result.stderr
 
 
 def test_an_address_is_moved(keys: list[str]) -> None:

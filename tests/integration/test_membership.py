@@ -19,6 +19,7 @@ from node.api import TxState
 from node.key_ring import NEXT_SUFFIX
 from node.secret_files import read_seed, write_seed
 from tests.core_network import ADDRESSES, CoreNetwork
+from vm.contracts.governance_possession import prove_possession
 
 JOINER = 4
 
@@ -61,7 +62,7 @@ async def pay(net: CoreNetwork, via: int) -> Height:
 
 def candidate(net: CoreNetwork, index: int) -> Value:
     keys = net.keys[index]
-    return (keys.member.public_key, keys.member.certificate, keys.member.p2p_address, keys.account)
+    return (keys.member.public_key, keys.member.certificate, keys.member.p2p_address, keys.account, keys.possession)
 
 
 def signers(net: CoreNetwork, height: Height, via: int = 0) -> set[MemberId]:
@@ -137,8 +138,8 @@ async def test_consensus_key_is_replaced_while_the_network_runs(tmp_path: Path) 
     path, new_seed = net.configs[2].node.consensus_key, secrets.token_bytes(32)
     old_seed = read_seed(path, "the key")
     write_seed(path.with_name(path.name + NEXT_SUFFIX), new_seed)
-    await govern(net, 2, "rotate_key", public_key(new_seed))
     name = MemberId(net.keys[2].member.id)
+    await govern(net, 2, "rotate_key", public_key(new_seed), prove_possession(new_seed, name, net.keys[2].account))
     await until(lambda: all(_key(net, i, name) == public_key(new_seed) for i in range(4)))
     await all_vote(net, {keys.member.id for keys in net.keys})
     assert read_seed(path, "the key") == new_seed != old_seed

@@ -11,7 +11,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from ledger.block import Receipt, Status
 from ledger.committee import quorum_size
 from ledger.transaction import Transaction
-from tests.governance_chain import GovernanceChain, block_hash, candidate, key_of, voter
+from tests.governance_chain import GovernanceChain, block_hash, candidate, key_of, possession, voter
 from vm.contracts.governance import MAX_OPEN_BY_MEMBER, MAX_OPEN_PROPOSALS, Governance
 from vm.contracts.governance_state import touches_membership
 
@@ -34,7 +34,7 @@ class Person:
     key: str
     since: int
     attested: int = 0
-    rotated: int = 0
+    rotated_ms: int = 0
 
 
 @dataclass
@@ -98,7 +98,7 @@ class Model:
     def propose(self, motion: Motion, height: int, now_ms: int) -> None:
         self.by_voter(motion.by)
         still = [item for item in self.motions if item.status == "open" and item.until_ms >= now_ms]
-        if len(still) >= MAX_OPEN_PROPOSALS or sum(item.by == motion.by for item in still) >= MAX_OPEN_BY_MEMBER:
+        if sum(item.by == motion.by for item in still) >= (MAX_OPEN_BY_MEMBER if len(still) < MAX_OPEN_PROPOSALS else 1):
             raise Refusal("TOO_MANY_PROPOSALS")
         self.check(motion)
         self.cast(motion, motion.by, height, approve=True)
@@ -128,7 +128,7 @@ class Model:
         motion.votes[name] = (height, approve)
         counted = self.counted(motion)
         n = len(self.committee)
-        if sum(counted) >= quorum_size(n):
+        if approve and sum(counted) >= quorum_size(n):
             self.execute(motion, height)
             motion.status = "executed"
         elif n - counted.count(False) < quorum_size(n):
@@ -153,17 +153,19 @@ class Model:
         self.change(height)
         person.votes, person.since = True, height
 
-    def rotate(self, name: str, key: str, height: int) -> None:
+    def rotate(self, name: str, key: str, height: int, now_ms: int, *, held: bool) -> None:
         if name not in self.people:
             raise Refusal("NOT_A_MEMBER")
+        person = self.people[name]
+        if person.rotated_ms and now_ms < person.rotated_ms + DAY_MS:
+            raise Refusal("ROTATED_TOO_SOON")
         if key in self.used:
             raise Refusal("KEY_USED")
-        person = self.people[name]
-        if person.rotated and height < person.rotated + len(self.committee):
-            raise Refusal("ROTATED_TOO_SOON")
+        if not held:
+            raise Refusal("BAD_POSSESSION")
         if person.votes:
             self.change(height)
-        person.key, person.rotated = key, height
+        person.key, person.rotated_ms = key, now_ms
         self.used.add(key)
 
     def attest(self, name: str, height: int) -> None:
@@ -250,10 +252,16 @@ class GovernanceMachine(RuleBasedStateMachine):
         self.attest(name)
         self.everybody_agrees(seat, "promote", name, key)
 
-    @rule(seat=seats, key=keys)
-    def rotate(self, seat: int, key: str) -> None:
+    @rule(seat=seats, key=keys, held=st.integers(0, 9).map(bool))
+    def rotate(self, seat: int, key: str, *, held: bool) -> None:
         name = self.voter_at(seat)
-        self.call(name, Governance.rotate_key, key_of(key), model=lambda height, _now: self.model.rotate(name, key, height))
+        self.call(
+            name,
+            Governance.rotate_key,
+            key_of(key),
+            possession(name, key_of(key), name if held else "another"),
+            model=lambda height, now_ms: self.model.rotate(name, key, height, now_ms, held=held),
+        )
 
     @rule(name=names)
     def attest(self, name: str) -> None:

@@ -6,7 +6,7 @@ import pytest
 
 from consensus.sign_state import SignState
 from ledger.codec import as_int, decode, encode_trusted, fields
-from ledger.types import TxId
+from ledger.types import Height, MemberId, TxId
 from node.api import TxState, TxStatus
 from node.driver import Driver
 from tests.sim.host import Host
@@ -64,7 +64,7 @@ class AnswersTooEarly(Planted):
 
 class Hoards(Planted):
     def plant(self, host: Host, driver: Driver, endpoint: Endpoint) -> None:
-        driver._authentic.update(number.to_bytes(4) for number in range(100_000))
+        driver.sync.tips.update((MemberId(f"nobody{number}"), Height(0)) for number in range(1_000))
 
 
 class MintsMoney(World):

@@ -15,7 +15,7 @@ from genesis.block import make_genesis_block
 from genesis.certificates import check_certificate, make_certificate
 from genesis.network import KeySource, make_committee, make_node_keys, node_names
 from genesis.spec import GenesisError, GenesisSpec
-from genesis.spec_json import record_from_json, record_to_json, spec_from_json, spec_to_json
+from genesis.spec_json import GenesisFieldError, record_from_json, record_to_json, spec_from_json, spec_to_json
 from ledger.codec import decode, encode
 from ledger.crypto import public_key
 from ledger.errors import BadEncodingError, DatacarError
@@ -127,10 +127,20 @@ class TestFile:
 
     def test_member_record_round_trip(self) -> None:
         keys = make_node_keys(KeySource.from_seed("a"), MemberId("node1"), "127.0.0.1:26656")
-        record = record_to_json(keys.member, keys.account)
-        assert record_from_json(json.dumps(record)) == (keys.member, keys.account)
+        record = record_to_json(keys.member, keys.account, keys.possession)
+        assert record_from_json(json.dumps(record)) == (keys.member, keys.account, keys.possession)
+        del record["possession"]
+        assert record_from_json(json.dumps(record)) == (keys.member, keys.account, None)
         del record["account"]
-        assert record_from_json(json.dumps(record)) == (keys.member, None)
+        assert record_from_json(json.dumps(record)) == (keys.member, None, None)
+
+    def test_a_record_with_another_s_key_is_refused(self) -> None:
+        """Whoever copies a public key into its own record has no signature by it."""
+        mine, other = (make_node_keys(KeySource.from_seed(seed), MemberId("node1"), "h:1") for seed in ("a", "b"))
+        stolen = replace(mine.member, public_key=other.member.public_key)
+        for possession in (mine.possession, other.possession):
+            with pytest.raises(GenesisFieldError, match=r"\$\.possession"):
+                record_from_json(json.dumps(record_to_json(stolen, mine.account, possession)))
 
     @pytest.mark.parametrize(
         ("path", "value", "where"),

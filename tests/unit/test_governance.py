@@ -1,30 +1,43 @@
 """The governance contract: who may do what, when it takes effect, and every way it refuses."""
 
 from dataclasses import replace
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from ledger.block import Status
-from ledger.committee import MAX_MEMBERS
+from ledger.committee import MAX_CERTIFICATE_BYTES, MAX_MEMBERS
 from ledger.errors import DatacarError
 from ledger.policy import contract_address
 from ledger.store import MemoryStore
 from ledger.types import Height
-from tests.governance_chain import GovernanceChain, block_hash, candidate, code_of, key_of, member, voter
+from tests.governance_chain import GovernanceChain, block_hash, candidate, code_of, key_of, member, possession, rotation, voter
 from tests.vm_harness import Chain, account
+from vm.abi_types import MAX_TEXT_CHARS
 from vm.context import NOBODY, RECENT_BLOCKS, BlockContext
 from vm.contracts.governance import (
+    CHANGE_MS,
+    DAY_MS,
     DEFAULT_EXPIRY_MS,
     GRACE_MS,
     MAX_EXPIRY_MS,
     MAX_OBSERVERS,
     MAX_OPEN_BY_MEMBER,
     MAX_OPEN_PROPOSALS,
+    MIN_EXPIRY_MS,
     Governance,
 )
-from vm.contracts.governance_state import NoMembershipError, RetiredCertificate, read_membership, touches_membership
+from vm.contracts.governance_members import KEY_CHECK_GAS
+from vm.contracts.governance_possession import POSSESSION_GAS
+from vm.contracts.governance_state import (
+    NoMembershipError,
+    RetiredCertificate,
+    deciding_vote_gas,
+    read_membership,
+    touches_membership,
+)
 from vm.contracts.governance_types import MAX_RETIRED, GovernanceError, MemberRecord, Outcome, ProposalStatus, Role
 
 ABC = ["a", "b", "c"]
@@ -228,7 +241,7 @@ class TestRemoval:
         assert chain.names == ["a", "b", "c", "e"]
         assert chain.committee.epoch == 1
         assert chain.tally(1).proposal.reason == "evidence at height 7"
-        assert chain.code(voter("d"), Governance.rotate_key, key_of("new")) == "NOT_A_MEMBER"
+        assert chain.code(voter("d"), Governance.rotate_key, *rotation("d", "new")) == "NOT_A_MEMBER"
         assert chain.code(voter("d"), Governance.propose_remove, "a", "", None) == "NOT_A_MEMBER"
 
     def test_an_observer_leaves_without_a_new_epoch(self, chain: GovernanceChain) -> None:
@@ -269,6 +282,84 @@ class TestRemoval:
         chain.ok(voter("b"), Governance.vote, second, True)
         assert chain.code(voter("c"), Governance.vote, second, True) == "TOO_FEW_MEMBERS"
         assert len(chain.names) == 4
+
+
+class TestPossession:
+    """Keys are public before the chain knows them: only who holds one may name it, or it would be used up for its owner."""
+
+    def test_no_member_takes_a_key_that_it_does_not_hold(self, chain: GovernanceChain) -> None:
+        chain.add(ABC, "e")
+        key = key_of("f")
+        of_f, of_e = candidate("f").possession, possession("e", key, "e")
+        for bad in (of_f, possession("e", key, "f"), possession("f", key, "e"), bytes(64), of_e[:-1] + bytes([of_e[-1] ^ 1])):
+            assert chain.code(voter("e"), Governance.rotate_key, key, bad) == "BAD_POSSESSION"
+        chain.ok(voter("e"), Governance.rotate_key, key, of_e)
+
+    @pytest.mark.parametrize(
+        "changes",
+        [
+            {"possession": bytes(64)},
+            {"public_key": key_of("f"), "possession": candidate("e").possession},
+            {"account": voter("f").address},
+        ],
+        ids=["nonsense", "another key", "another account"],
+    )
+    def test_no_candidate_comes_with_a_key_that_it_does_not_hold(self, chain: GovernanceChain, changes: dict[str, Any]) -> None:
+        proposed = candidate("e", **changes)
+        assert chain.code(voter("a"), Governance.propose_add_observer, "e", proposed, "", None) == "BAD_POSSESSION"
+
+    def test_a_possession_is_of_one_name(self, chain: GovernanceChain) -> None:
+        assert chain.code(voter("a"), Governance.propose_add_observer, "f", candidate("e"), "", None) == "BAD_POSSESSION"
+
+    def test_it_has_the_length_of_a_signature(self, chain: GovernanceChain) -> None:
+        with pytest.raises(DatacarError):
+            chain.call(Governance.rotate_key, key_of("b2"), bytes(63))
+
+    def test_its_verification_is_paid_for(self, chain: GovernanceChain) -> None:
+        receipt = chain.send(voter("b"), Governance.rotate_key, *rotation("b", "b2"))
+        assert receipt.gas_used > KEY_CHECK_GAS + POSSESSION_GAS
+
+
+class TestReservation:
+    """What is proposed for a new member is public: nobody uses it up before the others have voted."""
+
+    @pytest.fixture
+    def proposal(self, chain: GovernanceChain) -> int:
+        chain.add(ABC, "x")
+        found: int = chain.ok(voter("a"), Governance.propose_add_observer, "e", candidate("e"), "", None)
+        return found
+
+    def test_members_cannot_take_what_is_proposed(self, chain: GovernanceChain, proposal: int) -> None:
+        assert chain.code(voter("x"), Governance.rotate_certificate, member("e").certificate) == "CERTIFICATE_USED"
+        assert chain.code(voter("x"), Governance.set_address, member("e").p2p_address) == "ADDRESS_TAKEN"
+        for name in ("b", "c"):
+            chain.ok(voter(name), Governance.vote, proposal, True)
+        assert chain.record("e").p2p_address == member("e").p2p_address
+
+    @pytest.mark.parametrize("end", ["rejected", "expired"])
+    def test_it_is_free_once_that_is_over(self, chain: GovernanceChain, proposal: int, end: str) -> None:
+        if end == "rejected":
+            for name in ("b", "c"):
+                chain.ok(voter(name), Governance.vote, proposal, False)
+        else:
+            chain.advance(DEFAULT_EXPIRY_MS)
+        chain.ok(voter("x"), Governance.rotate_certificate, member("e").certificate)
+        chain.ok(voter("x"), Governance.set_address, member("e").p2p_address)
+
+    def test_another_proposal_may_name_the_same_and_the_votes_decide(self, chain: GovernanceChain, proposal: int) -> None:
+        """Else one validator could keep out whom the others want, by proposing the same address first."""
+        rival = candidate("f", certificate=member("e").certificate, p2p_address=member("e").p2p_address)
+        chain.decide(["b", "c", "d"], Governance.propose_add_observer, "f", rival, "", None)
+        chain.ok(voter("b"), Governance.vote, proposal, True)
+        assert chain.code(voter("c"), Governance.vote, proposal, True) == "CERTIFICATE_USED"
+
+    def test_the_member_itself_is_not_kept_from_its_own(self, chain: GovernanceChain, proposal: int) -> None:
+        """A second proposal for the same member stays open when the first is through."""
+        chain.decide(ABC, Governance.propose_add_observer, "e", candidate("e"), "", None)
+        chain.ok(voter("e"), Governance.set_address, "elsewhere:1")
+        chain.advance(CHANGE_MS)
+        chain.ok(voter("e"), Governance.set_address, member("e").p2p_address)
+        assert chain.tally(proposal).proposal.status is ProposalStatus.OPEN
 
 
 class TestVoting:
@@ -364,6 +455,38 @@ class TestVoting:
         assert chain.tally(proposal).proposal.status is ProposalStatus.OPEN
         assert chain.ok(voter("a"), Governance.vote, proposal, True) == "executed"
 
+    def test_disapproval_never_executes(self) -> None:
+        """A removal makes the approvals enough; who says no then must not carry out what it is against."""
+        chain = GovernanceChain([*ABCD, "e"])
+        proposal = chain.ok(voter("a"), Governance.propose_add_observer, "x", candidate("x"), "", None)
+        for name in ("b", "c"):
+            chain.ok(voter(name), Governance.vote, proposal, True)
+        chain.decide(ABCD, Governance.propose_remove, "e", "", None)
+        assert (chain.tally(proposal).approvals, chain.tally(proposal).need) == (3, 3)
+        assert events(chain, voter("d"), Governance.vote, proposal, False) == ["Voted"]
+        assert not chain.membership.observers
+        assert chain.ok(voter("a"), Governance.vote, proposal, True) == "executed"
+
+    @pytest.mark.parametrize("end", ["executed", "rejected", "expired"])
+    def test_closed_proposals_keep_the_fingerprint_alone(self, chain: GovernanceChain, end: str) -> None:
+        """A certificate is 4 KB: nobody has all nodes store them for ever without a vote."""
+        marked = candidate("e", certificate=b"certificate " * 300)
+        proposal = chain.ok(voter("a"), Governance.propose_add_observer, "e", marked, "", None)
+        assert chain.tally(proposal).certificate == marked.certificate
+        if end == "expired":
+            chain.advance(DEFAULT_EXPIRY_MS)
+            chain.ok(STRANGER, Governance.clear_expired)
+        else:
+            for name in ("b", "c"):
+                chain.ok(voter(name), Governance.vote, proposal, end == "executed")
+        tally = chain.tally(proposal)
+        assert tally.certificate is None
+        assert tally.proposal.status == end
+        assert tally.proposal.action.nominee is not None
+        assert tally.proposal.action.nominee.certificate_sha256 == sha256(marked.certificate).digest()
+        held = [key for key, value in chain.state.iterate() if marked.certificate in value]
+        assert len(held) == (1 if end == "executed" else 0), "the member's own"
+
     def test_one_member_decides_alone_at_once(self) -> None:
         chain = GovernanceChain(["a"])
         names = events(chain, voter("a"), Governance.propose_add_observer, "e", candidate("e"), "", None)
@@ -381,29 +504,34 @@ class TestExpiry:
         assert chain.tally(proposal).proposal.status is ProposalStatus.EXPIRED
         assert chain.query(Governance.open_proposals) == ()
 
-    def test_seven_days_unless_it_says_otherwise_and_thirty_at_most(self, chain: GovernanceChain) -> None:
+    def test_seven_days_unless_it_says_otherwise_a_minute_at_least_and_thirty_days_at_most(self, chain: GovernanceChain) -> None:
         now_ms = chain.context.timestamp_ms
         proposal = chain.ok(voter("a"), Governance.propose_add_observer, "e", candidate("e"), "", None)
         assert chain.tally(proposal).proposal.expires_ms == now_ms + DEFAULT_EXPIRY_MS
-        now_ms = chain.context.timestamp_ms
-        for until_ms in (now_ms, now_ms + MAX_EXPIRY_MS + 1_001):
+        for ahead_ms in (0, MIN_EXPIRY_MS - 1, MAX_EXPIRY_MS + 1):
+            until_ms = chain.context.timestamp_ms + ahead_ms
             code = chain.code(voter("a"), Governance.propose_add_observer, "f", candidate("f"), "", until_ms)
             assert code == "BAD_EXPIRY"
+        for ahead_ms in (MIN_EXPIRY_MS, MAX_EXPIRY_MS):
+            until_ms = chain.context.timestamp_ms + ahead_ms
+            chain.ok(voter("a"), Governance.propose_add_observer, "f", candidate("f"), "", until_ms)
 
     def test_open_proposals_are_bounded_by_member_and_in_all(self) -> None:
+        """Eight members that fill the list, as f of them may from n = 25 on, are in nobody's way: its first one opens always."""
         names = [f"m{number:02}" for number in range(MAX_OPEN_PROPOSALS // MAX_OPEN_BY_MEMBER + 1)]
         chain = GovernanceChain(names)
         for number in range(MAX_OPEN_PROPOSALS):
             chain.ok(voter(names[number % 8]), Governance.propose_remove, names[0], "", None)
             if number == 24:
                 assert chain.code(voter(names[0]), Governance.propose_remove, names[0], "", None) == "TOO_MANY_PROPOSALS"
+        chain.ok(voter(names[-1]), Governance.propose_remove, names[0], "", None)
         assert chain.code(voter(names[-1]), Governance.propose_remove, names[0], "", None) == "TOO_MANY_PROPOSALS"
-        assert len(chain.query(Governance.open_proposals)) == MAX_OPEN_PROPOSALS
+        assert len(chain.query(Governance.open_proposals)) == MAX_OPEN_PROPOSALS + 1
         chain.advance(DEFAULT_EXPIRY_MS)
         chain.advance(MAX_OPEN_PROPOSALS * 1_000)
         found = events(chain, voter(names[-1]), Governance.propose_remove, names[0], "", None)
-        assert found == ["ProposalExpired"] * MAX_OPEN_PROPOSALS + ["Proposed", "Voted"]
-        assert chain.query(Governance.last_proposal) == MAX_OPEN_PROPOSALS + 1
+        assert found == ["ProposalExpired"] * (MAX_OPEN_PROPOSALS + 1) + ["Proposed", "Voted"]
+        assert chain.query(Governance.last_proposal) == MAX_OPEN_PROPOSALS + 2
 
     def test_anybody_clears_expired_ones(self, chain: GovernanceChain) -> None:
         chain.ok(voter("a"), Governance.propose_add_observer, "e", candidate("e"), "", None)
@@ -422,7 +550,7 @@ class TestOneChangeABlock:
             chain.ok(voter(name), Governance.vote, ids[0], True)
         for name in ("b", "c"):
             chain.ok(voter(name), Governance.vote, ids[1], True)
-        rotate = chain.transaction(voter("a"), chain.call(Governance.rotate_key, key_of("a2")))
+        rotate = chain.transaction(voter("a"), chain.call(Governance.rotate_key, *rotation("a", "a2")))
         decide = chain.transaction(voter("d"), chain.call(Governance.vote, ids[1], True))
         first, second = chain.block(rotate, decide).receipts
         assert first.status is Status.SUCCEEDED
@@ -434,8 +562,8 @@ class TestOneChangeABlock:
     def test_what_leaves_the_committee_as_it_is_may_stand_beside_it(self, chain: GovernanceChain) -> None:
         chain.add(ABC, "e")
         calls = [
-            (voter("a"), chain.call(Governance.rotate_key, key_of("a2"))),
-            (voter("e"), chain.call(Governance.rotate_key, key_of("e2"))),
+            (voter("a"), chain.call(Governance.rotate_key, *rotation("a", "a2"))),
+            (voter("e"), chain.call(Governance.rotate_key, *rotation("e", "e2"))),
             (voter("b"), chain.call(Governance.rotate_certificate, b"new")),
             (voter("c"), chain.call(Governance.set_address, "new.example:1")),
         ]
@@ -446,7 +574,7 @@ class TestOneChangeABlock:
 
 class TestRotation:
     def test_a_new_key_is_a_new_epoch(self, chain: GovernanceChain) -> None:
-        assert events(chain, voter("b"), Governance.rotate_key, key_of("b2")) == ["CommitteeChanged", "KeyRotated"]
+        assert events(chain, voter("b"), Governance.rotate_key, *rotation("b", "b2")) == ["CommitteeChanged", "KeyRotated"]
         assert chain.committee.epoch == 1
         found = chain.committee.get(member("b").id)
         assert found == replace(member("b"), public_key=key_of("b2"))
@@ -457,37 +585,44 @@ class TestRotation:
         ids=["no point", "another's", "its own"],
     )
     def test_keys_that_cannot_be_taken(self, chain: GovernanceChain, key: bytes, code: str) -> None:
-        assert chain.code(voter("b"), Governance.rotate_key, key) == code
+        assert chain.code(voter("b"), Governance.rotate_key, key, possession("b", key, "b")) == code
 
     def test_an_old_key_is_nobodys_any_more(self, chain: GovernanceChain) -> None:
-        chain.ok(voter("b"), Governance.rotate_key, key_of("b2"))
-        assert chain.code(voter("c"), Governance.rotate_key, key_of("b")) == "KEY_USED"
-        chain.idle(4)
-        assert chain.code(voter("b"), Governance.rotate_key, key_of("b")) == "KEY_USED"
+        chain.ok(voter("b"), Governance.rotate_key, *rotation("b", "b2"))
+        assert chain.code(voter("c"), Governance.rotate_key, *rotation("c", "b")) == "KEY_USED"
+        chain.advance(DAY_MS)
+        assert chain.code(voter("b"), Governance.rotate_key, *rotation("b", "b")) == "KEY_USED"
 
-    def test_nobody_rotates_so_often_that_others_get_no_block(self, chain: GovernanceChain) -> None:
-        """Else one member could take every block's one change and never be removed."""
-        chain.ok(voter("b"), Governance.rotate_key, key_of("b2"))
-        for _ in range(3):
-            assert chain.code(voter("b"), Governance.rotate_key, key_of("b3")) == "ROTATED_TOO_SOON"
-        chain.ok(voter("b"), Governance.rotate_key, key_of("b3"))
+    def test_a_key_rotates_at_once_and_then_once_a_day(self, chain: GovernanceChain) -> None:
+        """Every change of the committee is in all later proofs; and who changes it in each block can never be removed."""
+        first_ms = chain.context.timestamp_ms
+        chain.ok(voter("b"), Governance.rotate_key, *rotation("b", "b2"))
+        chain.context = replace(chain.context, timestamp_ms=first_ms + DAY_MS - 1)
+        receipt = chain.send(voter("b"), Governance.rotate_key, *rotation("b", "b3"))
+        assert code_of(receipt) == "ROTATED_TOO_SOON"
+        assert receipt.error is not None
+        assert f"next_ms {first_ms + DAY_MS}" in receipt.error.message, "it says when"
+        chain.ok(voter("c"), Governance.rotate_key, *rotation("c", "c2"))
+        chain.context = replace(chain.context, timestamp_ms=first_ms + DAY_MS)
+        chain.ok(voter("b"), Governance.rotate_key, *rotation("b", "b3"))
+        assert chain.committee.epoch == 3
 
     def test_an_observer_rotates_without_an_epoch(self, chain: GovernanceChain) -> None:
         chain.add(ABC, "e")
-        chain.ok(voter("e"), Governance.rotate_key, key_of("e2"))
-        assert chain.code(voter("e"), Governance.rotate_key, key_of("e3")) == "ROTATED_TOO_SOON"
-        chain.idle(3)
-        chain.ok(voter("e"), Governance.rotate_key, key_of("e3"))
+        chain.ok(voter("e"), Governance.rotate_key, *rotation("e", "e2"))
+        assert chain.code(voter("e"), Governance.rotate_key, *rotation("e", "e3")) == "ROTATED_TOO_SOON"
+        chain.advance(DAY_MS)
+        chain.ok(voter("e"), Governance.rotate_key, *rotation("e", "e3"))
         assert chain.membership.observers[0].public_key == key_of("e3")
         assert chain.committee.epoch == 0
 
     def test_strangers_rotate_nothing(self, chain: GovernanceChain) -> None:
-        for method, argument in (
-            (Governance.rotate_key, key_of("x")),
-            (Governance.rotate_certificate, b"x"),
-            (Governance.set_address, "x:1"),
+        for method, arguments in (
+            (Governance.rotate_key, rotation("x", "x")),
+            (Governance.rotate_certificate, (b"x",)),
+            (Governance.set_address, ("x:1",)),
         ):
-            assert chain.code(STRANGER, method, argument) == "NOT_A_MEMBER"
+            assert chain.code(STRANGER, method, *arguments) == "NOT_A_MEMBER"
 
     def test_the_old_certificate_stays_for_the_grace_period(self, chain: GovernanceChain) -> None:
         genesis_hash, before = bytes(32), chain.committee
@@ -504,9 +639,33 @@ class TestRotation:
     def test_certificates_in_grace_are_bounded(self, chain: GovernanceChain) -> None:
         for number in range(MAX_RETIRED):
             chain.ok(voter("b"), Governance.rotate_certificate, f"{number}".encode())
+            chain.advance(CHANGE_MS)
         assert chain.code(voter("b"), Governance.rotate_certificate, b"more") == "TOO_MANY_CERTIFICATES"
         chain.advance(GRACE_MS)
         chain.ok(voter("b"), Governance.rotate_certificate, b"more")
+
+    @pytest.mark.parametrize(
+        ("method", "values"),
+        [(Governance.rotate_certificate, (b"1", b"2", b"3")), (Governance.set_address, ("b1:1", "b2:1", "b3:1"))],
+        ids=["certificate", "address"],
+    )
+    def test_nobody_has_all_nodes_renew_their_connections_all_the_time(
+        self, chain: GovernanceChain, method: Any, values: tuple[Any, Any, Any]
+    ) -> None:
+        first_ms = chain.context.timestamp_ms
+        chain.ok(voter("b"), method, values[0])
+        chain.context = replace(chain.context, timestamp_ms=first_ms + CHANGE_MS - 1)
+        receipt = chain.send(voter("b"), method, values[1])
+        assert code_of(receipt) == "CHANGED_TOO_SOON"
+        assert receipt.error is not None
+        assert f"next_ms {first_ms + CHANGE_MS}" in receipt.error.message
+        chain.context = replace(chain.context, timestamp_ms=first_ms + CHANGE_MS)
+        chain.ok(voter("b"), method, values[1])
+
+    def test_address_certificate_and_key_do_not_wait_for_each_other(self, chain: GovernanceChain) -> None:
+        chain.ok(voter("b"), Governance.set_address, "b1:1")
+        chain.ok(voter("b"), Governance.rotate_certificate, b"b1")
+        chain.ok(voter("b"), Governance.rotate_key, *rotation("b", "b2"))
 
     def test_certificates_that_cannot_be_taken(self, chain: GovernanceChain) -> None:
         rotate = Governance.rotate_certificate
@@ -519,6 +678,7 @@ class TestRotation:
         assert chain.code(voter("b"), Governance.set_address, "") == "BAD_ADDRESS"
         chain.ok(voter("b"), Governance.set_address, "[::1]:26656")
         assert chain.committee.members[1].p2p_address == "[::1]:26656"
+        assert chain.code(voter("c"), Governance.set_address, "[::1]:26656") == "ADDRESS_TAKEN"
         chain.ok(voter("c"), Governance.set_address, "b.example:26656")
         assert chain.committee.epoch == 0
 
@@ -533,13 +693,13 @@ class TestState:
         assert not touched(voter("a"), Governance.propose_add_observer, "e", candidate("e"), "", None)
         assert not touched(voter("b"), Governance.vote, 1, True)
         assert touched(voter("c"), Governance.vote, 1, True)
-        assert touched(voter("e"), Governance.rotate_key, key_of("e2"))
+        assert touched(voter("e"), Governance.rotate_key, *rotation("e", "e2"))
         assert touched(voter("e"), Governance.set_address, "e2.example:1")
         assert touched(voter("e"), Governance.rotate_certificate, b"e2")
-        assert touched(voter("a"), Governance.rotate_key, key_of("a2"))
+        assert touched(voter("a"), Governance.rotate_key, *rotation("a", "a2"))
 
     def test_a_failed_change_touches_nothing(self, chain: GovernanceChain) -> None:
-        execution = chain.block(chain.transaction(voter("a"), chain.call(Governance.rotate_key, key_of("b"))))
+        execution = chain.block(chain.transaction(voter("a"), chain.call(Governance.rotate_key, *rotation("a", "b"))))
         assert not touches_membership(execution.changes)
 
     def test_a_chain_without_the_contract_has_no_members(self) -> None:
@@ -558,6 +718,30 @@ class TestState:
         assert observer == chain.record("e")
         with pytest.raises(DatacarError, match="there is no such member"):
             chain.record("x")
+
+
+def test_the_deciding_vote_takes_no_more_gas_than_genesis_is_checked_for() -> None:
+    """Long names, addresses and reasons, and as many open proposals as there may be."""
+    n = 48
+    names = [f"m{number:02}" + "-" * 28 + "x" for number in range(n)]
+    chain = GovernanceChain(names, host="h" * 200)
+    long = candidate("e", certificate=bytes(MAX_CERTIFICATE_BYTES), p2p_address="h" * 249 + ":26656")
+    proposals = [
+        chain.transaction(
+            voter(name), chain.call(Governance.propose_add_observer, "e", long, "r" * MAX_TEXT_CHARS, None), gas_limit=5_000_000
+        )
+        for name in names
+    ]
+    quorum = chain.committee.quorum
+    chain.block(*proposals)
+    assert len(chain.query(Governance.open_proposals)) == n
+    votes = [
+        chain.transaction(voter(name), chain.call(Governance.vote, 1, True), gas_limit=5_000_000) for name in names[1:quorum]
+    ]
+    receipts = chain.block(*votes).receipts
+    assert "ProposalExecuted" in [event.name for event in receipts[-1].events]
+    most = max(receipt.gas_used for receipt in receipts)
+    assert deciding_vote_gas(n) / 2 < most <= deciding_vote_gas(n)
 
 
 def test_every_code_is_met_here() -> None:

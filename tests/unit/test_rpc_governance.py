@@ -52,7 +52,9 @@ class Network:
 
     async def propose(self, member: int, name: str, reason: str = "") -> Candidate:
         keys = newcomer(name)
-        candidate = Candidate(keys.member.public_key, keys.member.certificate, keys.member.p2p_address, keys.account)
+        candidate = Candidate(
+            keys.member.public_key, keys.member.certificate, keys.member.p2p_address, keys.account, keys.possession
+        )
         await self.send(member, Governance.propose_add_observer, name, candidate, reason, None)
         return candidate
 

@@ -22,6 +22,7 @@ from node.rpc.schema import MethodTable
 from node.rpc.turns import TURN_S, Turns
 from tests.memory_node import FAUCET, FAUCET_SEED, MemoryNode
 from vm.contracts.governance import Governance
+from vm.contracts.governance_possession import prove_possession
 from vm.contracts.governance_types import Candidate
 from vm.registry import default_registry
 
@@ -121,7 +122,7 @@ async def test_every_answer_fits_its_declared_schema(rpc: Rpc) -> None:
     sent, pending = pay(rpc.node), pay(rpc.node, 6)
     alice, tx_id = format_address(ALICE), "0x" + sent.id.hex()
     call = {"contract": "asset", "method": "transfer", "args": {"to": alice, "amount": "1"}}
-    candidate = Candidate(public_key(b"c" * 32), b"certificate", "c.example:1", ALICE)
+    candidate = Candidate(public_key(b"c" * 32), b"certificate", "c.example:1", ALICE, prove_possession(b"c" * 32, "c", ALICE))
     add = default_registry().of_function(Governance.propose_add_observer)[1].encode_args(("c", candidate, "", None))
     proposal = rpc.node.sign(
         rpc.node.keys[0].governance_seed, (Call("governance", "propose_add_observer", add),), gas_limit=1_000_000

@@ -7,7 +7,9 @@ second fails without a trace and is sent again. The contract checks what the cha
 is for the members to judge before they vote.
 """
 
+from collections.abc import Sequence
 from dataclasses import replace
+from hashlib import sha256
 from typing import Final
 
 from ledger.committee import MAX_MEMBERS, fault_tolerance, quorum_size
@@ -15,6 +17,7 @@ from vm.context import RECENT_BLOCKS
 from vm.contract import U32, U64, Address, Bytes32, Context, Item, Map, Text, genesis, read, require, write
 from vm.contracts.asset import has_keys
 from vm.contracts.governance_members import MemberRegister
+from vm.contracts.governance_possession import Possession
 from vm.contracts.governance_types import (
     EVENTS,
     MAX_RETIRED,
@@ -32,6 +35,7 @@ from vm.contracts.governance_types import (
     MemberName,
     MemberRecord,
     NodeRecord,
+    Nominee,
     OpenProposal,
     Outcome,
     PeerAddress,
@@ -41,6 +45,7 @@ from vm.contracts.governance_types import (
     ProposalRejected,
     ProposalStatus,
     Proposed,
+    Reservation,
     Retired,
     Role,
     Roster,
@@ -50,12 +55,19 @@ from vm.contracts.governance_types import (
     Voted,
 )
 
+MINUTE_MS: Final = 60_000
 DAY_MS: Final = 86_400_000
 DEFAULT_EXPIRY_MS: Final = 7 * DAY_MS
 MAX_EXPIRY_MS: Final = 30 * DAY_MS
+MIN_EXPIRY_MS: Final = MINUTE_MS
 GRACE_MS: Final = 7 * DAY_MS
 """How long a replaced certificate still opens connections."""
+ROTATION_MS: Final = DAY_MS
+"""How long a member keeps its key: each change is a committee that every receipt's proof must name for ever."""
+CHANGE_MS: Final = MINUTE_MS
+"""How long it keeps its certificate or address: each change has every node read all members and renew its TLS contexts."""
 MAX_OPEN_PROPOSALS: Final = 32
+"""In all; beyond them a member opens its first one only, so no others' proposals are ever in its way."""
 MAX_OPEN_BY_MEMBER: Final = 4
 MAX_OBSERVERS: Final = 64
 FAULT_TOLERANT: Final = 4
@@ -67,7 +79,7 @@ class Governance(MemberRegister, errors=GovernanceError, events=EVENTS):
 
     proposals: Map[U64, Proposal]
     proposal_count: Item[U64]
-    open: Item[tuple[OpenProposal, ...]]
+    candidate_certificates: Map[U64, Certificate]  # by proposal, while it is open: nobody stores 4 KB for ever
 
     @genesis
     def found(self, committee: tuple[NodeRecord, ...], accounts: tuple[GovernanceAccount, ...]) -> None:
@@ -98,13 +110,16 @@ class Governance(MemberRegister, errors=GovernanceError, events=EVENTS):
         """Propose a new member, at first without a vote, and approve of it. Returns the proposal's id.
 
         Errors: NOT_A_VALIDATOR, BAD_EXPIRY, TOO_MANY_PROPOSALS, MEMBER_EXISTS, BAD_MEMBER_ID, BAD_KEY, KEY_USED, BAD_CERTIFICATE,
-        CERTIFICATE_USED, BAD_ADDRESS, ADDRESS_TAKEN, BAD_ACCOUNT, ACCOUNT_TAKEN, TOO_MANY_MEMBERS. Emits Proposed, Voted.
+        CERTIFICATE_USED, BAD_ADDRESS, ADDRESS_TAKEN, BAD_ACCOUNT, ACCOUNT_TAKEN, TOO_MANY_MEMBERS, BAD_POSSESSION.
+        Emits Proposed, Voted. While it is open no present member can take the certificate or the address.
 
         Args:
             reason: what the other members should know
-            expires_ms: the last block time to vote at, at most 30 days ahead; 7 days from now if not given
+            expires_ms: the last block time to vote at, from a minute to 30 days ahead; 7 days from now if not given
         """
-        return self._propose(ctx, Action(ActionKind.ADD_OBSERVER, member_id, candidate), reason, expires_ms)
+        fingerprint = sha256(candidate.certificate).digest()
+        nominee = Nominee(candidate.public_key, fingerprint, candidate.p2p_address, candidate.account)
+        return self._propose(ctx, Action(ActionKind.ADD_OBSERVER, member_id, nominee), reason, expires_ms, candidate)
 
     @write
     def propose_promote(self, ctx: Context, member_id: MemberName, reason: Text, expires_ms: U64 | None) -> U64:
@@ -116,7 +131,7 @@ class Governance(MemberRegister, errors=GovernanceError, events=EVENTS):
 
         Args:
             reason: what the other members should know
-            expires_ms: the last block time to vote at, at most 30 days ahead; 7 days from now if not given
+            expires_ms: the last block time to vote at, from a minute to 30 days ahead; 7 days from now if not given
         """
         return self._propose(ctx, Action(ActionKind.PROMOTE, member_id, None), reason, expires_ms)
 
@@ -129,7 +144,7 @@ class Governance(MemberRegister, errors=GovernanceError, events=EVENTS):
 
         Args:
             reason: what the other members should know, such as the evidence against it
-            expires_ms: the last block time to vote at, at most 30 days ahead; 7 days from now if not given
+            expires_ms: the last block time to vote at, from a minute to 30 days ahead; 7 days from now if not given
         """
         return self._propose(ctx, Action(ActionKind.REMOVE, member_id, None), reason, expires_ms)
 
@@ -137,6 +152,7 @@ class Governance(MemberRegister, errors=GovernanceError, events=EVENTS):
     def vote(self, ctx: Context, proposal_id: U64, approve: bool) -> ProposalStatus:
         """Approve or disapprove of an open proposal; of several votes the last one counts. Returns how the proposal stands then.
 
+        Only an approval executes it, even where a smaller committee has made the approvals enough meanwhile.
         Errors: NOT_A_VALIDATOR, UNKNOWN_PROPOSAL, PROPOSAL_CLOSED, PROPOSAL_EXPIRED, and where the vote decides, all that the
         action may fail with: ONE_CHANGE_A_BLOCK, NOT_SYNCED, STALE_PROPOSAL and those of the propose methods. Emits Voted, then
         ProposalExecuted, with CommitteeChanged where there is another committee, or ProposalRejected.
@@ -179,52 +195,62 @@ class Governance(MemberRegister, errors=GovernanceError, events=EVENTS):
         ctx.emit(SyncAttested(member.id, height))
 
     @write
-    def rotate_key(self, ctx: Context, new_key: Bytes32) -> None:
+    def rotate_key(self, ctx: Context, new_key: Bytes32, possession: Possession) -> None:
         """Replace the consensus key of the caller's node; from the next block on only the new one is valid.
 
-        A member may do it once in as many blocks as the committee has members: so f members cannot take every block's one
-        change. Errors: NOT_A_MEMBER, BAD_KEY, KEY_USED, ROTATED_TOO_SOON, ONE_CHANGE_A_BLOCK. Emits KeyRotated, CommitteeChanged.
+        A member may do it once a day, so f members cannot take every block's one change, nor lengthen all proofs without end.
+        Errors: NOT_A_MEMBER, ROTATED_TOO_SOON, KEY_USED, BAD_KEY, BAD_POSSESSION, ONE_CHANGE_A_BLOCK. Emits KeyRotated,
+        CommitteeChanged.
+
+        Args:
+            possession: the new key's signature that it is for this member (`governance_possession`)
         """
         member = self._member_of(ctx.sender)
-        self._take_key(ctx, new_key, member.id)
-        roster = self._roster()
-        next_height = member.rotated_height + len(roster.validators) if member.rotated_height else 0
-        require(ctx.height >= next_height, GovernanceError.ROTATED_TOO_SOON, height=ctx.height, next=next_height)
+        _require_pause(ctx, member.changed.key_ms, ROTATION_MS, GovernanceError.ROTATED_TOO_SOON)
+        self._take_key(ctx, member.id, new_key, possession)
         if member.role is Role.VALIDATOR:
-            self._change_committee(ctx, roster)
+            self._change_committee(ctx, self._roster())
         else:
             self._bump()
-        self.members[member.id] = replace(member, public_key=new_key, rotated_height=ctx.height)
+        changed = replace(member.changed, key_ms=ctx.now_ms)
+        self.members[member.id] = replace(member, public_key=new_key, changed=changed)
         ctx.emit(KeyRotated(member.id, member.public_key, new_key))
 
     @write
     def rotate_certificate(self, ctx: Context, certificate: Certificate) -> None:
-        """Replace the TLS certificate of the caller's node; the old one stays valid for 7 days.
+        """Replace the TLS certificate of the caller's node, at most once a minute; the old one stays valid for 7 days.
 
-        Errors: NOT_A_MEMBER, BAD_CERTIFICATE, CERTIFICATE_USED, TOO_MANY_CERTIFICATES. Emits CertificateRotated.
+        Errors: NOT_A_MEMBER, CHANGED_TOO_SOON, BAD_CERTIFICATE, CERTIFICATE_USED, TOO_MANY_CERTIFICATES.
+        Emits CertificateRotated.
 
         Args:
             certificate: X.509 in DER, Ed25519, self-signed
         """
         member = self._member_of(ctx.sender)
-        fingerprint = self._take_certificate(certificate, member.id)
+        _require_pause(ctx, member.changed.certificate_ms, CHANGE_MS, GovernanceError.CHANGED_TOO_SOON)
+        fingerprint = self._take_certificate(ctx, certificate, member.id)
         held = self.certificates[member.id]
         retired = tuple(item for item in held.retired if item.until_ms >= ctx.now_ms)
         require(len(retired) < MAX_RETIRED, GovernanceError.TOO_MANY_CERTIFICATES, limit=MAX_RETIRED)
         until_ms = ctx.now_ms + GRACE_MS
         self.certificates[member.id] = Certificates(certificate, (*retired, Retired(held.current, until_ms)))
-        self.members[member.id] = replace(member, certificate_sha256=fingerprint)
+        changed = replace(member.changed, certificate_ms=ctx.now_ms)
+        self.members[member.id] = replace(member, certificate_sha256=fingerprint, changed=changed)
         self._bump()
         ctx.emit(CertificateRotated(member.id, fingerprint, until_ms))
 
     @write
     def set_address(self, ctx: Context, p2p_address: PeerAddress) -> None:
-        """Say where the others reach the caller's node. Errors: NOT_A_MEMBER, BAD_ADDRESS, ADDRESS_TAKEN. Emits AddressSet."""
+        """Say where the others reach the caller's node, at most once a minute.
+
+        Errors: NOT_A_MEMBER, CHANGED_TOO_SOON, BAD_ADDRESS, ADDRESS_TAKEN. Emits AddressSet.
+        """
         member = self._member_of(ctx.sender)
-        self._check_address(p2p_address)
+        _require_pause(ctx, member.changed.address_ms, CHANGE_MS, GovernanceError.CHANGED_TOO_SOON)
+        self._take_address(ctx, p2p_address, member.id)
         del self.addresses[member.p2p_address]
-        self.addresses[p2p_address] = member.id
-        self.members[member.id] = replace(member, p2p_address=p2p_address)
+        changed = replace(member.changed, address_ms=ctx.now_ms)
+        self.members[member.id] = replace(member, p2p_address=p2p_address, changed=changed)
         self._bump()
         ctx.emit(AddressSet(member.id, p2p_address))
 
@@ -259,7 +285,8 @@ class Governance(MemberRegister, errors=GovernanceError, events=EVENTS):
         found = self.proposals.require(proposal_id, GovernanceError.UNKNOWN_PROPOSAL, proposal_id=proposal_id)
         if found.status is ProposalStatus.OPEN and ctx.now_ms > found.expires_ms:
             found = replace(found, status=ProposalStatus.EXPIRED)
-        return self._tally(found)
+        certificate = self.candidate_certificates.get(proposal_id)
+        return replace(self._tally(found), certificate=certificate)
 
     @read
     def open_proposals(self, ctx: Context) -> tuple[U64, ...]:
@@ -273,19 +300,24 @@ class Governance(MemberRegister, errors=GovernanceError, events=EVENTS):
 
     # ---- voting
 
-    def _propose(self, ctx: Context, action: Action, reason: str, expires_ms: int | None) -> int:
+    def _propose(
+        self, ctx: Context, action: Action, reason: str, expires_ms: int | None, candidate: Candidate | None = None
+    ) -> int:
         proposer = self._voter(ctx)
-        until_ms = ctx.now_ms + DEFAULT_EXPIRY_MS if expires_ms is None else expires_ms
-        limit_ms = ctx.now_ms + MAX_EXPIRY_MS
-        require(ctx.now_ms < until_ms <= limit_ms, GovernanceError.BAD_EXPIRY, expires_ms=until_ms, limit_ms=limit_ms)
+        until_ms = _expiry(ctx, expires_ms)
         listed = self._clear(ctx, self.open.get(()))
-        require(len(listed) < MAX_OPEN_PROPOSALS, GovernanceError.TOO_MANY_PROPOSALS, limit=MAX_OPEN_PROPOSALS)
         own = sum(item.proposer == proposer.id for item in listed)
-        require(own < MAX_OPEN_BY_MEMBER, GovernanceError.TOO_MANY_PROPOSALS, limit=MAX_OPEN_BY_MEMBER, proposer=proposer.id)
-        self._check(ctx, action)
+        limit = MAX_OPEN_BY_MEMBER if len(listed) < MAX_OPEN_PROPOSALS else 1
+        require(own < limit, GovernanceError.TOO_MANY_PROPOSALS, open=len(listed), proposer=proposer.id, own=own, limit=limit)
+        self._check(action)
         number = self.proposal_count.get(0) + 1
         self.proposal_count.set(number)
-        self.open.set((*listed, OpenProposal(number, proposer.id, until_ms)))
+        reserved = None
+        if candidate is not None:
+            self._check_candidate(ctx, action.member_id, candidate)
+            self.candidate_certificates[number] = candidate.certificate
+            reserved = Reservation(action.member_id, sha256(candidate.certificate).digest(), candidate.p2p_address)
+        self.open.set((*listed, OpenProposal(number, proposer.id, until_ms, reserved)))
         ctx.emit(Proposed(number, action.kind, action.member_id, proposer.id, until_ms))
         status = ProposalStatus.OPEN
         made = Proposal(number, action, proposer.id, reason, ctx.height, ctx.now_ms, until_ms, status, (), None)
@@ -296,11 +328,11 @@ class Governance(MemberRegister, errors=GovernanceError, events=EVENTS):
         """Put a vote in the place of the voter's last one, drop votes that count no more, and decide what can be decided."""
         others = [vote for vote in proposal.votes if vote.member_id != voter.id and self._counts(vote)]
         votes = sorted((*others, Vote(voter.id, ctx.height, approve)), key=lambda vote: vote.member_id)
-        tally = self._tally(replace(proposal, votes=tuple(votes)))
+        tally = self._summed(replace(proposal, votes=tuple(votes)), votes)
         ctx.emit(Voted(proposal.id, voter.id, approve, tally.approvals, tally.rejections, tally.need))
-        if tally.approvals >= tally.need:
-            self._close(ctx, tally, ProposalStatus.EXECUTED)
+        if approve and tally.approvals >= tally.need:
             self._execute(ctx, proposal)
+            self._close(ctx, tally, ProposalStatus.EXECUTED)
             ctx.emit(ProposalExecuted(proposal.id, proposal.action.kind, proposal.action.member_id))
             return ProposalStatus.EXECUTED
         if len(self._roster().validators) - tally.rejections < tally.need:
@@ -313,6 +345,8 @@ class Governance(MemberRegister, errors=GovernanceError, events=EVENTS):
     def _close(self, ctx: Context, tally: Tally, status: ProposalStatus) -> None:
         number = tally.proposal.id
         outcome = Outcome(ctx.height, tally.approvals, tally.rejections, tally.need)
+        if tally.proposal.action.nominee is not None:
+            del self.candidate_certificates[number]
         self.proposals[number] = replace(tally.proposal, status=status, outcome=outcome)
         self.open.set(tuple(item for item in self.open.get(()) if item.id != number))
 
@@ -322,15 +356,20 @@ class Governance(MemberRegister, errors=GovernanceError, events=EVENTS):
             self.open.set(left)
         for item in listed:
             if item.expires_ms < ctx.now_ms:
+                if item.reserved is not None:
+                    del self.candidate_certificates[item.id]
                 ctx.emit(ProposalExpired(item.id))
         return left
 
     def _tally(self, proposal: Proposal) -> Tally:
         if (outcome := proposal.outcome) is not None:
-            return Tally(proposal, outcome.approvals, outcome.rejections, outcome.need)
-        counted = [vote.approve for vote in proposal.votes if self._counts(vote)]
-        approvals = sum(counted)
-        return Tally(proposal, approvals, len(counted) - approvals, quorum_size(len(self._roster().validators)))
+            return Tally(proposal, outcome.approvals, outcome.rejections, outcome.need, None)
+        return self._summed(proposal, [vote for vote in proposal.votes if self._counts(vote)])
+
+    def _summed(self, proposal: Proposal, counted: Sequence[Vote]) -> Tally:
+        approvals = sum(vote.approve for vote in counted)
+        need = quorum_size(len(self._roster().validators))
+        return Tally(proposal, approvals, len(counted) - approvals, need, None)
 
     def _counts(self, vote: Vote) -> bool:
         """Return whether the voter still votes; one that left and came back under the same id must vote again."""
@@ -339,12 +378,12 @@ class Governance(MemberRegister, errors=GovernanceError, events=EVENTS):
 
     # ---- actions
 
-    def _check(self, ctx: Context, action: Action) -> None:
+    def _check(self, action: Action) -> None:
         """Fail where the action could not be executed as things stand, whatever the block and the attestations say."""
         roster = self._roster()
-        if action.candidate is not None:
+        if action.nominee is not None:
             require(len(roster.observers) < MAX_OBSERVERS, GovernanceError.TOO_MANY_MEMBERS, limit=MAX_OBSERVERS)
-            self._check_candidate(ctx, action.member_id, action.candidate)
+            self._check_nominee(action.member_id, action.nominee)
             return
         member, n = self._member(action.member_id), len(roster.validators)
         if action.kind is ActionKind.PROMOTE:
@@ -355,9 +394,11 @@ class Governance(MemberRegister, errors=GovernanceError, events=EVENTS):
 
     def _execute(self, ctx: Context, proposal: Proposal) -> None:
         action, roster = proposal.action, self._roster()
-        self._check(ctx, action)
-        if action.candidate is not None:
-            self._seat(action.candidate.node_record(action.member_id), action.candidate.account, Role.OBSERVER, ctx.height)
+        self._check(action)
+        if (new := action.nominee) is not None:
+            certificate = self.candidate_certificates[proposal.id]
+            node = NodeRecord(action.member_id, new.public_key, certificate, new.p2p_address)
+            self._seat(node, new.account, Role.OBSERVER, ctx.height)
             self._save_roster(replace(roster, observers=tuple(sorted((*roster.observers, action.member_id)))))
             return
         member, created = self._member(action.member_id), proposal.created_height
@@ -386,3 +427,18 @@ class Governance(MemberRegister, errors=GovernanceError, events=EVENTS):
         else:
             validators = tuple(name for name in roster.validators if name != member.id)
             self._change_committee(ctx, replace(roster, validators=validators))
+
+
+def _expiry(ctx: Context, expires_ms: int | None) -> int:
+    """Return the last block time at which a new proposal can be voted on."""
+    until_ms = ctx.now_ms + DEFAULT_EXPIRY_MS if expires_ms is None else expires_ms
+    least_ms, limit_ms = ctx.now_ms + MIN_EXPIRY_MS, ctx.now_ms + MAX_EXPIRY_MS
+    right = least_ms <= until_ms <= limit_ms
+    require(right, GovernanceError.BAD_EXPIRY, expires_ms=until_ms, least_ms=least_ms, limit_ms=limit_ms)
+    return until_ms
+
+
+def _require_pause(ctx: Context, last_ms: int, pause_ms: int, error: GovernanceError) -> None:
+    """Fail with when it may be done again, unless it was never done (0) or so long ago."""
+    next_ms = last_ms + pause_ms
+    require(last_ms == 0 or ctx.now_ms >= next_ms, error, now_ms=ctx.now_ms, next_ms=next_ms)

@@ -1,5 +1,6 @@
 """The register of members that the governance contract keeps: who they are, and that nothing of theirs is used twice."""
 
+from collections.abc import Iterator
 from dataclasses import replace
 from hashlib import sha256
 from typing import Final
@@ -9,17 +10,22 @@ from ledger.crypto import is_valid_public_key
 from ledger.policy import format_address
 from vm.contract import U64, Address, Bytes32, Context, Contract, Item, Map, require
 from vm.contracts.asset import has_keys
+from vm.contracts.governance_possession import POSSESSION_GAS, proves_possession
 from vm.contracts.governance_types import (
     MEMBER_ID,
     NAME,
     Candidate,
     Certificates,
+    Changed,
     CommitteeChanged,
     GovernanceError,
     MemberName,
     MemberRecord,
     NodeRecord,
+    Nominee,
+    OpenProposal,
     PeerAddress,
+    Reservation,
     Role,
     Roster,
     is_host_port,
@@ -31,6 +37,7 @@ REVISION_KEY: Final = storage_key(NAME, "revision")
 """The state key that changes whenever a member, its key, certificate, address or role does."""
 
 _NOBODY: Final = Roster(0, 0, (), ())
+_NEVER: Final = Changed(0, 0, 0)
 
 
 class MemberRegister(Contract):
@@ -44,6 +51,7 @@ class MemberRegister(Contract):
     addresses: Map[PeerAddress, MemberName]
     used_keys: Map[Bytes32, MemberName]  # for ever: light clients assume that no key comes back
     used_certificates: Map[Bytes32, MemberName]
+    open: Item[tuple[OpenProposal, ...]]
 
     def _change_committee(self, ctx: Context, roster: Roster) -> None:
         """Store what is another committee from the next block on."""
@@ -56,7 +64,9 @@ class MemberRegister(Contract):
     def _seat(self, new: NodeRecord, account: Address | None, role: Role, height: int) -> None:
         """Store a member that was checked."""
         fingerprint = sha256(new.certificate).digest()
-        self.members[new.id] = MemberRecord(new.id, role, new.public_key, fingerprint, new.p2p_address, account, height, 0, 0)
+        self.members[new.id] = MemberRecord(
+            new.id, role, new.public_key, fingerprint, new.p2p_address, account, height, 0, _NEVER
+        )
         self.certificates[new.id] = Certificates(new.certificate, ())
         self.addresses[new.p2p_address] = new.id
         self.used_keys[new.public_key] = new.id
@@ -87,35 +97,62 @@ class MemberRegister(Contract):
         return member
 
     def _check_candidate(self, ctx: Context, member_id: str, candidate: Candidate) -> None:
-        require(member_id not in self.members, GovernanceError.MEMBER_EXISTS, member_id=member_id)
+        """Fail where the candidate itself is not as it must be, whoever else is there."""
         require(MEMBER_ID.fullmatch(member_id) is not None, GovernanceError.BAD_MEMBER_ID)
         require(has_keys(candidate.account), GovernanceError.BAD_ACCOUNT, account=format_address(candidate.account))
-        require(candidate.account not in self.accounts, GovernanceError.ACCOUNT_TAKEN, account=format_address(candidate.account))
-        self._check_key(ctx, candidate.public_key)
-        self._check_certificate(candidate.certificate)
-        self._check_address(candidate.p2p_address)
+        require(bool(candidate.certificate), GovernanceError.BAD_CERTIFICATE)
+        require(is_host_port(candidate.p2p_address), GovernanceError.BAD_ADDRESS)
+        self._check_key(ctx, member_id, candidate.account, candidate.public_key, candidate.possession)
 
-    def _check_key(self, ctx: Context, key: bytes) -> None:
+    def _check_nominee(self, member_id: str, nominee: Nominee) -> None:
+        """Fail where something of the nominee is or was another's. What other proposals want is for the voters to weigh."""
+        account = nominee.account
+        require(member_id not in self.members, GovernanceError.MEMBER_EXISTS, member_id=member_id)
+        require(account not in self.accounts, GovernanceError.ACCOUNT_TAKEN, account=format_address(account))
+        self._check_key_unused(nominee.public_key)
+        self._check_certificate_unused(nominee.certificate_sha256)
+        self._check_address_free(nominee.p2p_address)
+
+    def _check_key(self, ctx: Context, member_id: str, account: Address, key: bytes, possession: bytes) -> None:
         ctx.charge(KEY_CHECK_GAS)
         require(is_valid_public_key(key), GovernanceError.BAD_KEY)
+        ctx.charge(POSSESSION_GAS)
+        proven = proves_possession(possession, member_id, account, key)
+        require(proven, GovernanceError.BAD_POSSESSION, member_id=member_id, account=format_address(account))
+
+    def _check_key_unused(self, key: bytes) -> None:
         require(key not in self.used_keys, GovernanceError.KEY_USED)
 
-    def _take_key(self, ctx: Context, key: bytes, member_id: str) -> None:
-        self._check_key(ctx, key)
+    def _take_key(self, ctx: Context, member_id: str, key: bytes, possession: bytes) -> None:
+        self._check_key_unused(key)
+        self._check_key(ctx, member_id, ctx.sender, key, possession)
         self.used_keys[key] = member_id
 
-    def _check_certificate(self, certificate: bytes) -> bytes:
-        """Return the fingerprint of a certificate nobody has or had. X.509 is left to the nodes, which do not parse it alike."""
+    def _check_certificate_unused(self, fingerprint: bytes) -> None:
+        require(fingerprint not in self.used_certificates, GovernanceError.CERTIFICATE_USED)
+
+    def _take_certificate(self, ctx: Context, certificate: bytes, member_id: str) -> bytes:
+        """Return the fingerprint of what nobody has or had. X.509 is left to the nodes, which do not parse it alike."""
         require(bool(certificate), GovernanceError.BAD_CERTIFICATE)
         fingerprint = sha256(certificate).digest()
-        require(fingerprint not in self.used_certificates, GovernanceError.CERTIFICATE_USED)
-        return fingerprint
-
-    def _take_certificate(self, certificate: bytes, member_id: str) -> bytes:
-        fingerprint = self._check_certificate(certificate)
+        self._check_certificate_unused(fingerprint)
+        wanted = any(each.certificate_sha256 == fingerprint for each in self._reserved(ctx, member_id))
+        require(not wanted, GovernanceError.CERTIFICATE_USED)
         self.used_certificates[fingerprint] = member_id
         return fingerprint
 
-    def _check_address(self, p2p_address: str) -> None:
-        require(is_host_port(p2p_address), GovernanceError.BAD_ADDRESS)
+    def _check_address_free(self, p2p_address: str) -> None:
         require(p2p_address not in self.addresses, GovernanceError.ADDRESS_TAKEN, p2p_address=p2p_address)
+
+    def _take_address(self, ctx: Context, p2p_address: str, member_id: str) -> None:
+        require(is_host_port(p2p_address), GovernanceError.BAD_ADDRESS)
+        self._check_address_free(p2p_address)
+        wanted = any(each.p2p_address == p2p_address for each in self._reserved(ctx, member_id))
+        require(not wanted, GovernanceError.ADDRESS_TAKEN, p2p_address=p2p_address)
+        self.addresses[p2p_address] = member_id
+
+    def _reserved(self, ctx: Context, member_id: str) -> Iterator[Reservation]:
+        """Yield what open proposals want for others, who are to join: `member_id` may not take it before that is decided."""
+        for item in self.open.get(()):
+            if item.reserved is not None and item.reserved.member_id != member_id and item.expires_ms >= ctx.now_ms:
+                yield item.reserved

@@ -39,6 +39,11 @@ class NoMembershipError(NotFoundError):
         super().__init__("not_found", "the state names no members", hint="is this the state of another chain?")
 
 
+def deciding_vote_gas(members: int) -> int:
+    """Return the gas that the deciding vote in a committee of this size may take: long records, everybody's proposal open."""
+    return 300_000 + 17_000 * members
+
+
 def touches_membership(changes: Mapping[bytes, bytes | None]) -> bool:
     """Return whether a block with these state changes may have changed what `read_membership` says."""
     return REVISION_KEY in changes

@@ -7,6 +7,7 @@ from typing import Annotated, Final
 
 from ledger.committee import MAX_CERTIFICATE_BYTES, MAX_MEMBERS
 from vm.contract import U32, U64, Address, Bounds, Bytes32, Text
+from vm.contracts.governance_possession import Possession
 
 NAME: Final = "governance"
 MAX_ADDRESS_CHARS: Final = 255
@@ -30,14 +31,16 @@ class GovernanceError(StrEnum):
     """Why the members stay as they are."""
 
     ACCOUNT_TAKEN = "the account is another member's"
-    ADDRESS_TAKEN = "the P2P address is another member's"
+    ADDRESS_TAKEN = "the P2P address is another member's, or is proposed for one"
     BAD_ACCOUNT = "a member's account needs keys"
     BAD_ADDRESS = "the P2P address is not host:port"
     BAD_CERTIFICATE = "the certificate is empty"
-    BAD_EXPIRY = "a proposal must expire within the days allowed from now"
+    BAD_EXPIRY = "a proposal must expire within the time allowed from now"
     BAD_KEY = "the key is not a valid Ed25519 key"
     BAD_MEMBER_ID = "a member id has 1 to 32 characters of a-z, 0-9 and, inside, . _ and -"
-    CERTIFICATE_USED = "the certificate is or was a member's"
+    BAD_POSSESSION = "the key did not sign that it is for this member and account"
+    CERTIFICATE_USED = "the certificate is or was a member's, or is proposed for one"
+    CHANGED_TOO_SOON = "the member has changed this less than a minute ago"
     KEY_USED = "the key is or was a member's"
     MEMBER_EXISTS = "there is a member of this id"
     NOT_A_MEMBER = "the caller's account is no member's"
@@ -47,7 +50,7 @@ class GovernanceError(StrEnum):
     ONE_CHANGE_A_BLOCK = "this block changes the committee already; try again in the next one"
     PROPOSAL_CLOSED = "the proposal is decided already"
     PROPOSAL_EXPIRED = "the proposal has expired"
-    ROTATED_TOO_SOON = "the member has rotated its key a few blocks ago"
+    ROTATED_TOO_SOON = "the member has rotated its key less than a day ago"
     STALE_PROPOSAL = "the member has joined or changed its role since this was proposed"
     TOO_FEW_MEMBERS = "so few members could not decide, or bear no fault any more"
     TOO_MANY_CERTIFICATES = "too many certificates of this member are in their grace period"
@@ -110,25 +113,33 @@ class Candidate:
         certificate: the TLS certificate of its node, DER
         p2p_address: where the others reach it, host:port
         account: its governance account, one with keys
+        possession: the key's signature that it is for this member (`governance_possession`)
     """
 
     public_key: Bytes32
     certificate: Certificate
     p2p_address: PeerAddress
     account: Address
+    possession: Possession
 
-    def node_record(self, member_id: str) -> NodeRecord:
-        """Return its node's part, under the id it would have."""
-        return NodeRecord(member_id, self.public_key, self.certificate, self.p2p_address)
+
+@dataclass(frozen=True, slots=True)
+class Nominee:
+    """A candidate as its proposal keeps it for ever; the certificate itself is kept only while the proposal is open."""
+
+    public_key: Bytes32
+    certificate_sha256: Bytes32
+    p2p_address: PeerAddress
+    account: Address
 
 
 @dataclass(frozen=True, slots=True)
 class Action:
-    """What a proposal does to whom; only an addition has a candidate."""
+    """What a proposal does to whom; only an addition has a nominee."""
 
     kind: ActionKind
     member_id: MemberName
-    candidate: Candidate | None
+    nominee: Nominee | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,21 +199,42 @@ class Tally:
 
     Args:
         need: the approvals that execute it, the quorum of that committee
+        certificate: that of the nominee; none once the proposal is closed
     """
 
     proposal: Proposal
     approvals: U32
     rejections: U32
     need: U32
+    certificate: Certificate | None
+
+
+@dataclass(frozen=True, slots=True)
+class Reservation:
+    """What an open proposal wants for a new member, and no present member may take meanwhile."""
+
+    member_id: MemberName
+    certificate_sha256: Bytes32
+    p2p_address: PeerAddress
 
 
 @dataclass(frozen=True, slots=True)
 class OpenProposal:
-    """An entry of the list of proposals that are being voted on."""
+    """An entry of the list of proposals that are being voted on; only an addition reserves something."""
 
     id: U64
     proposer: MemberName
     expires_ms: U64
+    reserved: Reservation | None
+
+
+@dataclass(frozen=True, slots=True)
+class Changed:
+    """The block times at which a member last replaced each of these by itself; 0 for never."""
+
+    key_ms: U64
+    certificate_ms: U64
+    address_ms: U64
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,8 +245,8 @@ class MemberRecord:
         certificate_sha256: the fingerprint of its TLS certificate
         account: its governance account; without one it cannot propose, vote or rotate
         since_height: the block that gave it this role
-        rotated_height: the block that last changed its key; 0 for none
         attested_height: the newest block its account attested to; 0 for none
+        changed: when it last changed things by itself
     """
 
     id: MemberName
@@ -224,8 +256,8 @@ class MemberRecord:
     p2p_address: PeerAddress
     account: Address | None
     since_height: U64
-    rotated_height: U64
     attested_height: U64
+    changed: Changed
 
 
 @dataclass(frozen=True, slots=True)
