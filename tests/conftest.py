@@ -1,8 +1,18 @@
 """Settings of all tests."""
 
+import pytest
 from hypothesis import settings
+
+from tests.seeds import USED
 
 # Examples are timed on machines that are busy with real clusters at the same time: a slow one is no failure. Seeds of failures
 # are printed, so that they can be run again.
 settings.register_profile("datacar", deadline=None, print_blob=True)
 settings.load_profile("datacar")
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say which fresh seeds this run tried."""
+    if USED:
+        seeds = " ".join(f"{name}={seed}" for name, seed in sorted(USED.items()))
+        terminalreporter.write_line(f"fresh seeds: {seeds}")

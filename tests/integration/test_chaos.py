@@ -6,7 +6,6 @@ seed, what happened when, and each node's last log lines.
 
 import asyncio
 import os
-import secrets
 import time
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from pathlib import Path
@@ -18,6 +17,7 @@ from node.probe import ProbeError
 from tests.chaos_network import ChaosNetwork, Fault, Kind, make_plan
 from tests.chaos_wallets import Wallets
 from tests.proxy import SUPPORTED
+from tests.seeds import fresh
 from vm.contracts.asset import SUPPLY
 
 pytestmark = [pytest.mark.cluster, pytest.mark.skipif(not SUPPORTED, reason="needs Linux's /proc to know who dialled")]
@@ -38,7 +38,7 @@ ALARMS: Final = (
 
 async def test_chaos_loses_nothing_forks_nothing_and_heals(tmp_path: Path) -> None:
     seconds = float(os.environ.get("CHAOS_SECONDS", "8"))
-    seed = int(os.environ.get("CHAOS_SEED") or secrets.randbits(32))
+    seed = fresh("chaos")
     network = ChaosNetwork(tmp_path)
     try:
         await network.proxies.start()

@@ -2,11 +2,9 @@
 
 import os
 import random
-import secrets
-
-import pytest
 
 from tests.consensus_net import Network
+from tests.seeds import fresh
 
 RUNS = int(os.environ.get("FAULT_RUNS", "25"))
 
@@ -52,11 +50,10 @@ def hostile_run(seed: int) -> None:
     assert net.run(10_000, net.all_reach(max(net.heights()) + 2)), f"no progress after healing: {net.heights()}"
 
 
-@pytest.mark.parametrize("run", range(RUNS))
-def test_hostile_runs_agree_and_recover(run: int) -> None:
-    del run
-    seed = secrets.randbits(32)
-    try:
-        hostile_run(seed)
-    except AssertionError as error:
-        raise AssertionError(f"seed {seed}: {error}") from error
+def test_hostile_runs_agree_and_recover() -> None:
+    first = fresh("faults")
+    for seed in range(first, first + RUNS):
+        try:
+            hostile_run(seed)
+        except AssertionError as error:
+            raise AssertionError(f"FAULTS_SEED={seed} FAULT_RUNS=1: {error}") from error

@@ -5,18 +5,18 @@
 
 import os
 import re
-import secrets
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from tests.seeds import fresh
 from tests.sim.campaign import Totals, run_seeds
 from tests.sim.plan import Byzantine, Crash, Lie, Plan, make_plan
 from tests.sim.world import run
 
-SEEDS = int(os.environ.get("SIM_SEEDS", "30"))
+SEEDS = int(os.environ.get("SIM_SEEDS", "60"))
 JOBS = 2
 ROOT = Path(__file__).parents[2]
 
@@ -28,7 +28,7 @@ def calm(seed: int, *faults: Byzantine, members: int = 4) -> Plan:
 
 def test_fresh_seeds_hold() -> None:
     """Hostile runs from seeds that nobody has tried before; those of a failure are printed."""
-    first = secrets.randbits(31)
+    first = fresh("sim")
     totals = Totals()
     for outcome in run_seeds(range(first, first + SEEDS), JOBS):
         totals.add(outcome)

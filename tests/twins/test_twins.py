@@ -4,7 +4,6 @@
 """
 
 import os
-import secrets
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -20,6 +19,7 @@ from consensus.signer import Signer
 from ledger.certificate import PreparedCert
 from ledger.committee import Committee
 from ledger.types import View
+from tests.seeds import fresh
 from tests.twins.__main__ import main, sample
 from tests.twins.quick_crypto import quick_crypto
 from tests.twins.run import COMMITTEE, TracedDigest, play
@@ -42,7 +42,7 @@ def stand_in() -> Iterator[None]:
 
 @quick
 def test_fresh_sample_of_three_rounds_violates_nothing() -> None:
-    seed = int(os.environ.get("TWINS_SEED", str(secrets.randbits(32))))
+    seed = fresh("twins")
     for number in sample(3, SAMPLE, seed):
         outcome = play(scenario(number, 3))
         replay = f"python -m tests.twins --rounds 3 --scenario {number}"
