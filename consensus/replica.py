@@ -98,8 +98,7 @@ class Replica:
     def on_reminded(self, now_ms: int) -> Effects:
         """Take that the primary was told only now what there is to propose: its time counts from here (rule 9 a)."""
         self._out.now_ms = now_ms
-        self._agreement.watch.work_ended()
-        self._agreement.watch.work_began(now_ms)
+        self._agreement.watch.told(now_ms)
         return self._take()
 
     def on_passed_over(self, primary: MemberId, now_ms: int) -> Effects:

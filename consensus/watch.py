@@ -25,6 +25,7 @@ class PrimaryWatch:
         self._proposer: MemberId | None = None
         self._samples: deque[tuple[int, int]] = deque(maxlen=WINDOW)
         self._since_ms: int | None = None
+        self._was_told = False
         self._delay_ms: int | None = None
         self._execution_ms = 0
         self._doublings = 0
@@ -34,6 +35,11 @@ class PrimaryWatch:
         """Note that this height has something to propose; the first time counts."""
         if self._since_ms is None:
             self._since_ms = now_ms
+
+    def told(self, now_ms: int) -> None:
+        """Note that the primary was told what there is to propose: its time counts from here, the first time in each height."""
+        if not self._was_told:
+            self._was_told, self._since_ms = True, now_ms
 
     def work_ended(self) -> None:
         """Note that there is nothing to propose after all."""
@@ -55,7 +61,7 @@ class PrimaryWatch:
             self._proposer = proposer
         if proposer is not None and self._delay_ms is not None:
             self._samples.append((self._delay_ms, self._execution_ms))
-        self._since_ms, self._delay_ms, self._execution_ms = None, None, 0
+        self._since_ms, self._delay_ms, self._execution_ms, self._was_told = None, None, 0, False
         self._good += 1
         if self._good % FORGIVEN_AFTER == 0:
             self._doublings = max(0, self._doublings - 1)

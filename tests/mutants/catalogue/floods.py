@@ -42,8 +42,16 @@ MUTANTS: Final[tuple[Mutant, ...]] = (
         "time-before-the-reminder-counts",
         "9a: a primary's time counts from when it was told",
         REPLICA,
-        "        self._agreement.watch.work_ended()\n        self._agreement.watch.work_began(now_ms)\n",
-        "        self._agreement.watch.work_began(now_ms)\n",
+        "        self._agreement.watch.told(now_ms)\n",
+        "",
+        ("lone",),
+    ),
+    Mutant(
+        "each-reminder-gives-more-time",
+        "9a: a primary's time counts from when it was told first",
+        "consensus/watch.py",
+        "        if not self._was_told:\n",
+        "        if now_ms:\n",
         ("lone",),
     ),
     Mutant(
