@@ -1,17 +1,16 @@
 """Many seeds, on several processes: what was exercised, how fast, and which seeds failed."""
 
 import functools
-import multiprocessing
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Final
 
 from tests.sim.plan import make_plan
 from tests.sim.shrink import report, shrink
 from tests.sim.world import Failure, run
+from tests.workers import workers
 
 SUMMARY: Final = (
     "blocks", "commits", "later views", "transactions", "promises", "expired", "frames", "power losses", "torn writes",
@@ -85,15 +84,5 @@ def run_seeds(seeds: Iterable[int], jobs: int, *, real_crypto: bool = False) -> 
     if jobs == 1:
         yield from map(work, seeds)
         return
-    with _pool(jobs) as pool:
+    with workers(jobs) as pool:
         yield from pool.imap_unordered(work, seeds)
-
-
-@contextmanager
-def _pool(jobs: int) -> Iterator["multiprocessing.pool.Pool"]:
-    pool = multiprocessing.get_context("spawn").Pool(jobs)
-    try:
-        yield pool
-    finally:
-        pool.terminate()
-        pool.join()

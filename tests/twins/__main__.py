@@ -8,7 +8,7 @@ Ends with status 1 when a scenario violates the protocol.
 """
 
 import argparse
-import multiprocessing
+import os
 import random
 import secrets
 import sys
@@ -20,6 +20,7 @@ from contextlib import AbstractContextManager, nullcontext
 from tests.twins.quick_crypto import quick_crypto
 from tests.twins.run import Outcome, TracedDigest, play
 from tests.twins.scenario import round_count, scenario, scenario_count
+from tests.workers import workers
 
 CHUNK = 104
 SHOWN_FAILURES = 5
@@ -51,7 +52,7 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
         prog="python -m tests.twins", description="Systematic scenarios with a member that runs twice."
     )
     parser.add_argument("--rounds", type=int, default=2, help=f"rounds of a scenario, {round_count()} different ones each")
-    parser.add_argument("--jobs", type=int, default=multiprocessing.cpu_count(), help="processes")
+    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="processes")
     parser.add_argument("--sample", type=int, help="so many drawn scenarios instead of all")
     parser.add_argument("--seed", type=int, help="of the sample; a fresh one is printed")
     parser.add_argument("--scenario", type=int, help="one scenario, with its trace")
@@ -88,7 +89,7 @@ def run(numbers: Iterable[int], count: int, rounds: int, jobs: int, *, real_cryp
     heights: Counter[int] = Counter()
     failed: list[tuple[int, str]] = []
     done = slowest_ms = 0
-    with multiprocessing.Pool(jobs) as pool:
+    with workers(jobs) as pool:
         for results in pool.imap_unordered(run_chunk, chunks(numbers, rounds, real_crypto=real_crypto)):
             for number, outcome in results:
                 heights[outcome.height] += 1
