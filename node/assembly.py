@@ -63,6 +63,10 @@ class _Switchboard:
         """Pass on."""
         self.driver.on_message(member_id, message)
 
+    def on_unproven_tip(self, member_id: MemberId, height: Height) -> None:
+        """Pass on."""
+        self.driver.on_unproven_tip(member_id, height)
+
     def on_disconnected(self, member_id: MemberId, reason: str) -> None:
         """Pass on."""
         self.driver.on_disconnected(member_id, reason)

@@ -148,6 +148,12 @@ class Driver:
         """Note a lost peer."""
         log.info("member disconnected", member=member_id, reason=reason)
 
+    def on_unproven_tip(self, member_id: MemberId, height: Height) -> None:
+        """Ask somebody who may be this member for blocks; its word is no evidence of anything, least of all for the replica."""
+        if not self._stopped and height > self.chain.tip.height:
+            self.sync.tips[member_id] = height
+            self.sync.request(member_id)
+
     def on_message(self, member_id: MemberId, message: Application) -> None:
         """Take a peer's message."""
         if self._stopped:

@@ -14,15 +14,15 @@ class Network(Protocol):
 
     @property
     def strangers_refused(self) -> int:
-        """Return how many connections failed the TLS handshake."""
+        """Return how many incoming connections showed no certificate of a member."""
         ...
 
     def send(self, member_id: MemberId, message: Application) -> bool:
-        """Send to one member; False when it is not connected or its queue has no room."""
+        """Send to one member; False when it is not connected for this, or its queue has no room."""
         ...
 
     def broadcast(self, message: Application, *, skip: MemberId | None = None) -> int:
-        """Send to all connected members (but `skip`); return to how many."""
+        """Send to all members (but `skip`) connected for this: some are so for blocks only; return to how many."""
         ...
 
     def disconnect(self, member_id: MemberId, reason: str, *, misbehaved: bool = True) -> None:

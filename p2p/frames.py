@@ -100,7 +100,9 @@ class FrameDecoder:
             raise BadEncodingError(f"unknown frame type {code}", hint="both sides must speak this protocol", type=code) from None
         limit = self._limits.get(kind)
         if limit is None:
-            raise BadEncodingError(f"a {kind.name} frame is not expected here", hint="Hello comes first", type=code)
+            raise BadEncodingError(
+                f"a {kind.name} frame is not expected here", hint="Hello comes first; then what the session is for", type=code
+            )
         if length > limit:
             raise TooLargeError(f"{kind.name} frame", limit=limit, got=length)
         return kind

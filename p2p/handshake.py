@@ -1,7 +1,9 @@
 """Who is on the other side: the members' addresses and certificates, and the judgement of a Hello (protocol, section P2P).
 
-TLS has already proved that the peer holds the key of a member's certificate. What is left is that it means the same chain,
-speaks the same protocol, and is the member whose certificate it showed. The first field that differs is named to both sides.
+TLS has already proved that the peer holds the key of the certificate it showed. What is left is that it means the same chain,
+speaks the same protocol, and is the member whose certificate that is; of one with an unknown certificate, which only the
+dialling side talks to and only for blocks, that it claims to be the member dialled. The first field that differs is named to
+both sides.
 """
 
 from collections.abc import Iterable, Mapping
@@ -36,11 +38,10 @@ class Directory:
     `previous` maps replaced certificates (DER) that are still in their grace period to their members.
     """
 
-    __slots__ = ("_owners", "me", "peers")
+    __slots__ = ("_owners", "peers")
 
     def __init__(self, me: MemberId, members: Iterable[Member], previous: Mapping[bytes, MemberId] = _NO_CERTIFICATES) -> None:
         everyone = {member.id: member for member in members}
-        self.me = me
         self.peers = {member_id: member for member_id, member in everyone.items() if member_id != me}
         self._owners = {certificate: owner for certificate, owner in previous.items() if owner in self.peers}
         self._owners.update({member.certificate: member.id for member in self.peers.values()})
@@ -53,10 +54,6 @@ class Directory:
     def owner(self, certificate: bytes) -> MemberId | None:
         """Return the member whose certificate this is, byte for byte, or None."""
         return self._owners.get(certificate)
-
-    def dials(self, peer: MemberId) -> bool:
-        """Say whether it is this node that dials `peer`: of each pair, the smaller id does."""
-        return self.me < peer
 
 
 def parse_address(text: str) -> tuple[str, int]:
@@ -74,7 +71,8 @@ def parse_address(text: str) -> tuple[str, int]:
 def check_hello(hello: Hello, terms: Terms, owner: MemberId, dialled: MemberId | None) -> Reject | None:
     """Return why this Hello is refused, or None.
 
-    `owner` is the member whose certificate the peer showed; `dialled` the member this node called, None when it was called.
+    `owner` is the member whose certificate the peer showed, or the member dialled if nobody here knows that certificate;
+    `dialled` the member this node called, None when it was called.
     """
     if hello.genesis_hash != terms.genesis_hash:
         return _mismatch("wrong_chain", "genesis_hash", "0x" + terms.genesis_hash.hex(), "0x" + hello.genesis_hash.hex())
@@ -84,8 +82,6 @@ def check_hello(hello: Hello, terms: Terms, owner: MemberId, dialled: MemberId |
         return _mismatch("wrong_member", "member_id", owner, hello.member_id)
     if dialled is not None and dialled != owner:
         return _mismatch("wrong_address", "member_id", dialled, owner)
-    if dialled is None and terms.member_id < owner:
-        return _mismatch("wrong_direction", "member_id", f"an id below {terms.member_id}, which dials", owner)
     return None
 
 

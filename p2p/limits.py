@@ -7,7 +7,7 @@ always passed in.
 
 import hashlib
 from dataclasses import dataclass
-from enum import IntEnum
+from enum import Enum, IntEnum
 from typing import Final
 
 from ledger.codec import MAX_BYTES
@@ -62,9 +62,37 @@ SIZE_LIMITS: Final = {kind: rule.max_bytes for kind, rule in RULES.items()}
 HANDSHAKE_LIMITS: Final = {kind: RULES[kind].max_bytes for kind in (FrameType.HELLO, FrameType.WELCOME, FrameType.REJECT)}
 
 
+class Scope(Enum):
+    """What a session is for, as seen from one side.
+
+    A node that has dialled a certificate it does not know ASKS for blocks, which certify themselves, and believes and tells
+    nothing else; the member that it dialled SERVES them. Everything else needs a FULL session, where each side has proved itself.
+    """
+
+    FULL = "full"
+    ASKS = "asks"
+    SERVES = "serves"
+
+
+_LIVENESS: Final = frozenset({FrameType.HELLO, FrameType.WELCOME, FrameType.REJECT, FrameType.PING, FrameType.PONG})
+_ASKED: Final = frozenset({FrameType.GET_BLOCKS})
+_SERVED: Final = frozenset({FrameType.STATUS, FrameType.BLOCKS})
+
+SENDS: Final = {Scope.FULL: frozenset(FrameType) - _LIVENESS, Scope.ASKS: _ASKED, Scope.SERVES: _SERVED}
+TAKES: Final = {
+    Scope.FULL: frozenset(FrameType),
+    Scope.ASKS: _LIVENESS | _SERVED,
+    Scope.SERVES: _LIVENESS | _ASKED,
+}
+
+
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Times and bounds of a node's connections. `penalty_ms` is how long a peer that broke the rules stays away."""
+    """Times and bounds of a node's connections. `penalty_ms` is how long a peer that broke the rules stays away.
+
+    `reverse_*` are the delays before a member is dialled that should have dialled; `sync_only_ms` is how long a session with an
+    unknown certificate may last: whoever holds a member's address for a moment must not keep the node's ear for long.
+    """
 
     connect_timeout_ms: int = 3_000
     handshake_timeout_ms: int = 3_000
@@ -74,7 +102,10 @@ class Limits:
     penalty_ms: int = 5_000
     redial_first_ms: int = 50
     redial_cap_ms: int = 1_000
+    reverse_first_ms: int = 3_000
+    reverse_cap_ms: int = 10_000
     healthy_after_ms: int = 2_000
+    sync_only_ms: int = 60_000
     outbox_bytes: int = 32 * MIB
     outbox_frames: int = 20_000
     max_pending_handshakes: int = 64

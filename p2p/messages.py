@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import ClassVar, Final, Self, TypeAlias
 
 from ledger.block import MAX_BLOCK_TRANSACTIONS, as_tx_hashes
-from ledger.codec import INT_MAX, Value, as_bytes, as_int, as_str, as_tuple, encode_trusted, fields
+from ledger.codec import INT_MAX, Value, as_bool, as_bytes, as_int, as_str, as_tuple, encode_trusted, fields
 from ledger.codec import decode as decode_value
 from ledger.errors import BadEncodingError, TooLargeError
 from ledger.hashing import HASH_BYTES
@@ -62,20 +62,20 @@ class Hello:
 
 @dataclass(frozen=True, slots=True)
 class Welcome:
-    """The answer to a Hello that fits: the sender will now take every message."""
+    """The answer to a Hello that fits: the sender will now take every message, or Status and Blocks only (`sync_only`)."""
 
     type: ClassVar[FrameType] = FrameType.WELCOME
 
+    sync_only: bool = False
+
     def to_value(self) -> Value:
         """Return the canonical form."""
-        return None
+        return self.sync_only
 
     @classmethod
     def from_value(cls, value: Value) -> Self:
         """Return the message of a canonical form."""
-        if value is not None:
-            raise BadEncodingError(f"Welcome must be nil, got {type(value).__name__}")
-        return cls()
+        return cls(as_bool(value, "Welcome's sync_only"))
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,29 +4,32 @@ Pure: times are monotonic milliseconds passed in (`connected_since_ms` alone is 
 """
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Final, Protocol
 
 import structlog
 
 from ledger.committee import Member
 from ledger.types import Height, MemberId
-from p2p.limits import Backoff, Limits, TokenBucket
+from p2p.limits import Backoff, Limits, Scope, TokenBucket
 from p2p.messages import Application
 from p2p.session import Closed, Session
 
 log: structlog.typing.FilteringBoundLogger = structlog.get_logger("p2p")
 
-STRANGER_LOG_BURST = 5
+STRANGER_LOG_BURST: Final = 5
+_UNPROVEN: Final = "certificate_unknown: the certificate at this address is not the one on record here; taking blocks only"
 
 
 class Handler(Protocol):
     """What the node does with its peers. Called on the event loop, never from within a call to the transport.
 
+    `on_connected` and `on_disconnected` concern members that proved who they are. Somebody who did not, at the address of a
+    member, is heard of in `on_unproven_tip`, and in `on_message` with `Blocks` and nothing else.
     An exception raised here ends the peer's connection and goes to the loop's exception handler: it is a defect of the node.
     """
 
     def on_connected(self, member_id: MemberId) -> None:
-        """A peer can be sent to from now on."""
+        """A peer can be sent to from now on, or at least served with blocks if that is all that it asks for."""
 
     def on_message(self, member_id: MemberId, message: Application) -> None:
         """A peer said something well-formed within its limits; nothing more is known of it."""
@@ -34,10 +37,19 @@ class Handler(Protocol):
     def on_disconnected(self, member_id: MemberId, reason: str) -> None:
         """A connected peer is gone, and why. Follows every `on_connected`."""
 
+    def on_unproven_tip(self, member_id: MemberId, height: Height) -> None:
+        """Somebody at this member's address, whose certificate is not known here (yet), claims to have blocks up to `height`.
+
+        It can be asked for them (`GetBlocks`), since they certify themselves; its word counts for nothing else.
+        """
+
 
 @dataclass(frozen=True, slots=True)
 class PeerInfo:
-    """What an operator wants to know of one member. Counters run over all its connections since the start."""
+    """What an operator wants to know of one member. Counters run over all its connections since the start.
+
+    `connected` is said of a full session, `sync_only` of one for blocks only; `direction` is "out" when this node dialled.
+    """
 
     member_id: MemberId
     address: str
@@ -50,19 +62,29 @@ class PeerInfo:
     bytes_out: int
     dropped_frames: int
     last_error: str | None
+    sync_only: bool = False
 
 
 class Peer:
-    """One member as this node knows it. `session` is that of its open connection, None while there is none."""
+    """One member as this node knows it. `session` is that of its open connection, None while there is none.
+
+    A member that misbehaved is kept away until `penalty_until_ms`. Somebody who did so at its address without its certificate is
+    not dialled before `dial_from_ms`, which must not hold up the member itself when it comes.
+    """
 
     def __init__(self, me: MemberId, member: Member, limits: Limits) -> None:
         self.member = member
         self.dials = me < member.id
-        self.backoff = Backoff(f"{me}|{member.id}", limits.redial_first_ms, limits.redial_cap_ms)
+        first_ms, cap_ms = (
+            (limits.redial_first_ms, limits.redial_cap_ms) if self.dials else (limits.reverse_first_ms, limits.reverse_cap_ms)
+        )
+        self.backoff = Backoff(f"{me}|{member.id}", first_ms, cap_ms)
         self.session: Session | None = None
         self.bytes_in = 0
         self.bytes_out = 0
         self.penalty_until_ms = 0.0
+        self.dial_from_ms = 0.0
+        self._outgoing = self.dials
         self._penalty_ms = limits.penalty_ms
         self._connected_since_ms: int | None = None
         self._dropped_frames = 0
@@ -71,26 +93,44 @@ class Peer:
 
     @property
     def direction(self) -> str:
-        """Return "out" when this node dials, "in" when the peer does."""
-        return "out" if self.dials else "in"
+        """Return "out" when this node dialled the open connection, or should dial, "in" when the peer."""
+        return "out" if self._outgoing else "in"
 
-    def opened(self, session: Session, remote: str, wall_ms: int) -> None:
+    @property
+    def connected(self) -> bool:
+        """Return whether there is a full session."""
+        return self.session is not None and self.session.scope is Scope.FULL
+
+    def opened(self, session: Session, remote: str, wall_ms: int, *, outgoing: bool) -> None:
         """Note that a connection is open."""
         self.session = session
+        self._outgoing = outgoing
         self._connected_since_ms = wall_ms
+        if session.scope is Scope.ASKS:
+            self._note("p2p.sync_only", _UNPROVEN, remote, suspicious=True)
+            return
         self._logged_error = None
-        log.info("p2p.connected", peer=self.member.id, remote=remote, direction=self.direction)
+        log.info("p2p.connected", peer=self.member.id, remote=remote, direction=self.direction, scope=session.scope.value)
 
-    def ended(self, session: Session, closed: Closed, remote: str, now_ms: float) -> bool:
-        """Note how a connection ended; say whether it was the open one."""
+    def ended(self, session: Session, closed: Closed, remote: str, now_ms: float, *, proven: bool) -> bool:
+        """Note how a connection ended; say whether it was the open one. `proven`: it was this member, not just its address."""
         self._dropped_frames += session.outbox.dropped
         if closed.misbehaved:
-            self.penalty_until_ms = now_ms + self._penalty_ms
+            self.dial_from_ms = now_ms + self._penalty_ms
+            if proven:
+                self.penalty_until_ms = self.dial_from_ms
         if self.session is not session:
-            self.failed(closed.reason, remote, suspicious=True)
+            if self.session is None:
+                self.failed(closed.reason, remote, suspicious=True)
+            else:  # one that was not needed, as when both sides dialled
+                log.debug("p2p.superfluous", peer=self.member.id, remote=remote, reason=closed.reason)
             return False
         self.session = None
+        self._outgoing = self.dials
         self._connected_since_ms = None
+        if session.scope is Scope.ASKS and not closed.misbehaved:
+            log.debug("p2p.disconnected", peer=self.member.id, remote=remote, reason=closed.reason)
+            return True
         self._last_error = closed.reason
         level = log.warning if closed.misbehaved else log.info
         level("p2p.disconnected", peer=self.member.id, remote=remote, reason=closed.reason)
@@ -101,10 +141,13 @@ class Peer:
 
         A peer that is merely not there is news; one that is there and does not fit is a warning.
         """
+        self._note("p2p.connect_failed", reason, remote, suspicious=suspicious)
+
+    def _note(self, event: str, reason: str, remote: str, *, suspicious: bool) -> None:
         repeated = reason == self._logged_error
         self._last_error = self._logged_error = reason
         level = log.debug if repeated else log.warning if suspicious else log.info
-        level("p2p.connect_failed", peer=self.member.id, remote=remote, reason=reason)
+        level(event, peer=self.member.id, remote=remote, reason=reason)
 
     def info(self) -> PeerInfo:
         """Return the view for operators."""
@@ -113,7 +156,7 @@ class Peer:
             self.member.id,
             self.member.p2p_address,
             self.direction,
-            session is not None,
+            self.connected,
             self._connected_since_ms,
             session.rtt_ms if session else None,
             session.height if session else None,
@@ -121,6 +164,7 @@ class Peer:
             self.bytes_out,
             self._dropped_frames + (session.outbox.dropped if session else 0),
             self._last_error,
+            session is not None and not self.connected,
         )
 
 

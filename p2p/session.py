@@ -5,18 +5,36 @@
 Each side sends Hello first and Welcome once the other's Hello fits, so an open session is one that both sides accepted. Until
 then only the three small handshake frames are taken. Times are monotonic milliseconds. After `Closed` the owner writes what
 `next_chunk` still gives (a Reject that tells the peer why) and closes the connection.
+
+A dialling node that does not know the certificate it was shown says so in its Welcome: the session is then for blocks only
+(`Scope`), on both sides, each answer to a request, and ends after a while so that the member is looked for anew.
 """
 
+import math
 from dataclasses import dataclass
 from enum import Enum
 from typing import Final, TypeAlias
 
-from ledger.errors import BadEncodingError, InvalidInputError, LimitError
+from ledger.errors import BadEncodingError, InvalidInputError, LimitError, unreachable
 from ledger.types import Height, MemberId
 from p2p.frames import Frame, FrameDecoder, FrameType
 from p2p.handshake import Terms, check_hello
-from p2p.limits import HANDSHAKE_LIMITS, RULES, SIZE_LIMITS, Limits, Meter
-from p2p.messages import MAX_TEXT_CHARS, Application, Hello, Message, Ping, Pong, Reject, Status, Welcome, decode, encode
+from p2p.limits import HANDSHAKE_LIMITS, RULES, SENDS, SIZE_LIMITS, TAKES, Limits, Meter, Scope
+from p2p.messages import (
+    MAX_TEXT_CHARS,
+    Application,
+    Blocks,
+    GetBlocks,
+    Hello,
+    Message,
+    Ping,
+    Pong,
+    Reject,
+    Status,
+    Welcome,
+    decode,
+    encode,
+)
 from p2p.outbox import Outbox, Put
 
 _SEND_QUEUE_FULL: Final = "send_queue_full: the peer does not drain its consensus messages"
@@ -48,34 +66,44 @@ class Received:
 
 @dataclass(frozen=True, slots=True)
 class Closed:
-    """The end, and why. `misbehaved`: the peer broke the rules and should stay away for a while."""
+    """The end, and why. `misbehaved`: the peer broke the rules and should stay away for a while. `again`: dial anew at once."""
 
     reason: str
     misbehaved: bool = False
+    again: bool = False
 
 
 Event: TypeAlias = Opened | Received | Closed
 
 
 class Session:
-    """The state of one connection whose TLS handshake is done. `owner` is the member whose certificate the peer showed."""
+    """The state of one connection whose TLS handshake is done.
+
+    `owner` is the member whose certificate the peer showed; None, for a peer that was dialled only, if nobody knows it.
+    """
 
     def __init__(
-        self, terms: Terms, owner: MemberId, dialled: MemberId | None, height: Height, limits: Limits, now_ms: float
+        self, terms: Terms, owner: MemberId | None, dialled: MemberId | None, height: Height, limits: Limits, now_ms: float
     ) -> None:
+        claimed = owner or dialled
+        if claimed is None:
+            unreachable("a session with a stranger that was not dialled")
+        self.scope = Scope.ASKS if owner is None else Scope.FULL
         self.phase = Phase.HELLO
         self.closed: Closed | None = None
         self.height = Height(0)
         self.rtt_ms: float | None = None
         self.outbox = Outbox(limits.outbox_bytes, limits.outbox_frames)
         self._terms = terms
-        self._owner = owner
+        self._owner = claimed
         self._dialled = dialled
         self._limits = limits
         self._decoder = FrameDecoder(HANDSHAKE_LIMITS)
         self._meter = Meter(now_ms)
         self._heard_ms = now_ms
         self._deadline_ms = now_ms + limits.handshake_timeout_ms
+        self._over_ms = math.inf
+        self._unanswered = 0
         self._pings = 0
         self._ping_sent_ms: float | None = None
         self._put(Hello(terms.genesis_hash, terms.protocol_version, terms.member_id, terms.software_version, height))
@@ -115,12 +143,23 @@ class Session:
             return self.close(f"handshake_timeout: not complete within {self._limits.handshake_timeout_ms} ms")
         if now_ms - self._heard_ms >= self._limits.idle_timeout_ms:
             return self.close(f"idle_timeout: nothing heard for {self._limits.idle_timeout_ms} ms")
+        if now_ms >= self._over_ms:
+            return self.close("sync_only_over: this member is dialled anew, its certificate is not known here", again=True)
         return self._ping(now_ms)
 
     def send(self, kind: FrameType, frame: bytes) -> bool:
-        """Queue a frame; False when it was dropped. A consensus frame without room closes the session (see `closed`)."""
-        if self.phase is not Phase.OPEN:
+        """Queue a frame; False when it was dropped or is beyond the session's scope.
+
+        A consensus frame without room closes the session (see `closed`).
+        """
+        if self.phase is not Phase.OPEN or kind not in SENDS[self.scope]:
             return False
+        if self.scope is Scope.ASKS:
+            self._unanswered += 1
+        elif self.scope is Scope.SERVES and kind is FrameType.BLOCKS:
+            if not self._unanswered:
+                return False
+            self._unanswered -= 1
         outcome = self.outbox.put(RULES[kind].priority, frame)
         if outcome is Put.OVERFLOW:
             self.close(_SEND_QUEUE_FULL)
@@ -130,9 +169,9 @@ class Session:
         """Return the bytes to write next, or None."""
         return self.outbox.next_chunk()
 
-    def close(self, reason: str, *, misbehaved: bool = False) -> Closed:
+    def close(self, reason: str, *, misbehaved: bool = False, again: bool = False) -> Closed:
         """End the session from this side, telling the peer why; return the event, or that of an earlier end."""
-        return self._finish(Closed(reason, misbehaved), Reject(_line(reason)))
+        return self._finish(Closed(reason, misbehaved, again), Reject(_line(reason)))
 
     def lost(self, reason: str) -> Closed:
         """Note that the connection itself is gone; return why the session ended, which may be an earlier reason."""
@@ -148,22 +187,37 @@ class Session:
             case Hello() if self.phase is Phase.HELLO:
                 return self._on_hello(message)
             case Welcome() if self.phase is Phase.WELCOME:
-                return self._on_welcome(now_ms)
+                return self._on_welcome(message, now_ms)
             case Reject():
                 return self._finish(Closed(f"rejected by the peer: {message}"))
             case Hello() | Welcome():
                 raise BadEncodingError(f"{frame.type.name} out of turn in phase {self.phase.value}")
             case _ if self.phase is not Phase.OPEN:
                 raise BadEncodingError(f"{frame.type.name} before Welcome")
+            case _ if frame.type not in TAKES[self.scope]:
+                raise BadEncodingError(f"a {frame.type.name} frame has no place in a session for blocks only")
             case Ping():
                 return self._put(Pong(message.nonce))
             case Pong():
                 self._on_pong(message, now_ms)
                 return None
             case _:
-                if type(message) is Status:
-                    self.height = message.height
-                return Received(message)
+                return self._on_application(message)
+
+    def _on_application(self, message: Application) -> Received:
+        """Note the peer's height and, in a session for blocks only, which requests still wait for their answer."""
+        match message:
+            case Status():
+                self.height = message.height
+            case GetBlocks() if self.scope is Scope.SERVES:
+                self._unanswered += 1
+            case Blocks() if self.scope is Scope.ASKS:
+                self._unanswered -= 1
+                if self._unanswered < 0:
+                    raise BadEncodingError("Blocks that nobody asked for, in a session for blocks only")
+            case _:
+                pass
+        return Received(message)
 
     def _on_hello(self, hello: Hello) -> Closed | None:
         refusal = check_hello(hello, self._terms, self._owner, self._dialled)
@@ -172,16 +226,28 @@ class Session:
         self.phase = Phase.WELCOME
         self.height = hello.height
         # The peer may send anything once it has our Welcome, and its own may come in one piece with that.
-        self._decoder.allow(SIZE_LIMITS)
-        return self._put(Welcome())
+        self._allow()
+        return self._put(Welcome(sync_only=self.scope is Scope.ASKS))
 
-    def _on_welcome(self, now_ms: float) -> Event:
+    def _on_welcome(self, welcome: Welcome, now_ms: float) -> Event:
+        if welcome.sync_only:
+            if self._dialled is not None:
+                raise BadEncodingError("only the side that dials may ask for a session for blocks only")
+            self.scope = Scope.SERVES
+            self._allow()
+        if self.scope is Scope.ASKS:
+            self._over_ms = now_ms + self._limits.sync_only_ms
         self.phase = Phase.OPEN
         return self._ping(now_ms) or Opened(self._owner, self.height)
 
+    def _allow(self) -> None:
+        """Have the decoder refuse by its header what the scope has no place for; `_on_frame` judges what is cut already."""
+        self._decoder.allow({kind: SIZE_LIMITS[kind] for kind in TAKES[self.scope]})
+
     def _ping(self, now_ms: float) -> Closed | None:
         """Ask for a sign of life; while one is outstanding the deadline only moves on."""
-        self._deadline_ms = min(now_ms + self._limits.ping_interval_ms, self._heard_ms + self._limits.idle_timeout_ms)
+        silent_ms = self._heard_ms + self._limits.idle_timeout_ms
+        self._deadline_ms = min(now_ms + self._limits.ping_interval_ms, silent_ms, self._over_ms)
         if self._ping_sent_ms is not None:
             return None
         self._pings += 1

@@ -5,6 +5,7 @@ import gc
 import hashlib
 import socket
 import ssl
+import threading
 from collections.abc import AsyncIterator, Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
@@ -37,6 +38,7 @@ class Recorder:
         self.messages: list[tuple[MemberId, Application]] = []
         self.connected: list[MemberId] = []
         self.disconnected: list[tuple[MemberId, str]] = []
+        self.unproven: list[tuple[MemberId, Height]] = []
         self._changed = asyncio.Event()
 
     def on_connected(self, member_id: MemberId) -> None:
@@ -49,6 +51,10 @@ class Recorder:
 
     def on_disconnected(self, member_id: MemberId, reason: str) -> None:
         self.disconnected.append((member_id, reason))
+        self._changed.set()
+
+    def on_unproven_tip(self, member_id: MemberId, height: Height) -> None:
+        self.unproven.append((member_id, height))
         self._changed.set()
 
     async def until(self, condition: Callable[[], bool]) -> None:
@@ -127,10 +133,9 @@ async def network() -> AsyncIterator[Network]:
         await node.stop()
 
 
-async def raw_client(port: int, who: LocalIdentity, *, trust: LocalIdentity) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+async def raw_client(port: int, who: LocalIdentity) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
     """A TLS client that speaks as it likes."""
-    contexts = make_contexts(who, [trust.certificate])
-    return await asyncio.open_connection("127.0.0.1", port, ssl=contexts.client, server_hostname="")
+    return await asyncio.open_connection("127.0.0.1", port, ssl=make_contexts(who).client, server_hostname="")
 
 
 async def drain(reader: asyncio.StreamReader) -> bytes:
@@ -217,7 +222,7 @@ async def test_consensus_overtakes_a_backlog_of_gossip_and_blocks(network: Netwo
 async def test_a_stranger_at_the_listener_is_logged_and_nothing_else_happens(network: Network) -> None:
     alice, alice_saw, bob, bob_saw = await network.pair()
     with capture_logs() as logs:
-        reader, writer = await raw_client(bob.listen_port, identity("mallory"), trust=identity("bob"))
+        reader, writer = await raw_client(bob.listen_port, identity("mallory"))
         assert await drain(reader) == b"", "a stranger is told nothing"
         await eventually(lambda: bob.strangers_refused == 1)
     writer.close()
@@ -235,7 +240,7 @@ async def test_a_certificate_signed_by_a_member_is_no_member(network: Network) -
     """Members are not authorities, and a name proves nothing: same common name, another key."""
     _, _, bob, _ = await network.pair()
     certificate, key = make_certificate(hashlib.sha256(b"other").digest(), "alice")
-    reader, writer = await raw_client(bob.listen_port, LocalIdentity(ALICE, certificate, key), trust=identity("bob"))
+    reader, writer = await raw_client(bob.listen_port, LocalIdentity(ALICE, certificate, key))
     assert await drain(reader) == b""
     writer.close()
     await eventually(lambda: bob.strangers_refused == 1)
@@ -258,7 +263,7 @@ async def test_what_is_not_tls_is_refused_with_a_reason(network: Network, greeti
 
 async def test_tls_1_2_is_refused(network: Network) -> None:
     _, _, bob, _ = await network.pair()
-    context = make_contexts(identity("alice"), [identity("bob").certificate]).client
+    context = make_contexts(identity("alice")).client
     context.minimum_version = context.maximum_version = ssl.TLSVersion.TLSv1_2
     with pytest.raises((ssl.SSLError, ConnectionError)):
         await asyncio.open_connection("127.0.0.1", bob.listen_port, ssl=context, server_hostname="")
@@ -289,18 +294,6 @@ async def test_a_silent_socket_is_dropped_after_the_handshake_timeout(network: N
         await eventually(lambda: bob.strangers_refused == 1)
     writer.close()
     assert "no TLS handshake in time" in logs[-1]["reason"]
-
-
-async def test_an_impostor_at_a_members_address_is_refused_by_the_dialler(network: Network) -> None:
-    """The other direction: Alice dials where Bob should be, and a stranger answers."""
-    alice, alice_saw = await network.add(identity("alice"))
-    mallory, _ = await network.add(replace(identity("mallory"), member_id=BOB))
-    introduce((mallory,), {ALICE: alice})
-    introduce((alice,), {BOB: mallory})
-    await eventually(lambda: "certificate not trusted" in (alice.peers()[0].last_error or ""))
-    bob, _ = await network.add(identity("bob"))
-    introduce((alice, bob), {ALICE: alice, BOB: bob})
-    await alice_saw.until(lambda: alice_saw.connected == [BOB])
 
 
 async def test_another_member_at_a_members_address_is_refused(network: Network) -> None:
@@ -353,7 +346,7 @@ async def test_a_member_that_misbehaves_is_cut_off_told_why_and_kept_away(networ
     bob, bob_saw = await network.add(identity("bob"))
     introduce((bob,), {ALICE: bob, BOB: bob})
     hello = encode(Hello(GENESIS, 1, ALICE, "test", Height(0)))
-    reader, writer = await raw_client(bob.listen_port, identity("alice"), trust=identity("bob"))
+    reader, writer = await raw_client(bob.listen_port, identity("alice"))
     writer.write(hello + encode(Welcome()))
     await bob_saw.until(lambda: bob_saw.connected == [ALICE])
     writer.write(attack)
@@ -362,13 +355,208 @@ async def test_a_member_that_misbehaves_is_cut_off_told_why_and_kept_away(networ
     await bob_saw.until(lambda: bool(bob_saw.disconnected))
     assert reason in bob_saw.disconnected[0][1]
     writer.close()
-    reader, writer = await raw_client(bob.listen_port, identity("alice"), trust=identity("bob"))
+    reader, writer = await raw_client(bob.listen_port, identity("alice"))
     assert await drain(reader) == b"", "not yet: the penalty runs"
     writer.close()
     assert bob.strangers_refused == 0
 
 
+# An unknown certificate at a member's address: blocks only
+
+NEW_BOB = replace(identity("new bob"), member_id=BOB)
+TIP = Status(Height(6), BlockHash(bytes(32)))
+
+
+def record(who: LocalIdentity, node: Transport) -> Member:
+    """Return the member record of a node that shows this identity."""
+    return replace(member(who.member_id, node.listen_port), certificate=who.certificate)
+
+
+async def test_a_node_behind_a_rotation_gets_blocks_and_then_a_full_session(network: Network) -> None:
+    """Alice knows Bob by his old certificate; what she learns from his blocks is what lets her know him again."""
+    alice, alice_saw = await network.add(identity("alice"))
+    bob, bob_saw = await network.add(NEW_BOB)
+    introduce((bob,), {ALICE: alice})
+    with capture_logs() as logs:
+        introduce((alice,), {BOB: bob})
+        await alice_saw.until(lambda: alice_saw.unproven == [(BOB, 5)])
+        await bob_saw.until(lambda: bob_saw.connected == [ALICE])
+    assert [entry["log_level"] for entry in logs if entry["event"] == "p2p.sync_only"] == ["warning"]
+    for node in (alice, bob):
+        (info,) = node.peers()
+        assert (info.connected, info.sync_only) == (False, True)
+        assert node.broadcast(Consensus(b"vote")) == node.broadcast(Transactions((b"gossip",))) == 0
+    assert alice.broadcast(TIP) == 0
+    assert bob.broadcast(TIP) == 1
+    assert alice.send(BOB, GetBlocks(Height(6), 100))
+    await bob_saw.until(lambda: bob_saw.messages == [(ALICE, GetBlocks(Height(6), 100))])
+    assert bob.send(ALICE, Blocks((b"the rotation",)))
+    await alice_saw.until(lambda: alice_saw.messages == [(BOB, Blocks((b"the rotation",)))])
+    assert alice_saw.unproven == [(BOB, 5), (BOB, 6)], "its tip is no word of a member's"
+    assert not alice_saw.connected
+    assert not alice_saw.disconnected
+    alice.set_members([record(NEW_BOB, bob)])
+    await alice_saw.until(lambda: alice_saw.connected == [BOB])
+    await bob_saw.until(lambda: bob_saw.connected == [ALICE, ALICE])
+    assert alice.send(BOB, Consensus(b"vote"))
+    assert bob.send(ALICE, Consensus(b"vote"))
+    assert [peer.sync_only for peer in (*alice.peers(), *bob.peers())] == [False, False]
+
+
+async def test_the_larger_id_dials_when_the_smaller_one_is_not_let_in(network: Network) -> None:
+    """Bob is behind and does not know Alice's certificate: his listener must refuse her, so he goes to her."""
+    limits = replace(LIMITS, reverse_first_ms=150)
+    new_alice = replace(identity("new alice"), member_id=ALICE)
+    alice, alice_saw = await network.add(new_alice, limits=limits)
+    bob, bob_saw = await network.add(identity("bob"), limits=limits)
+    introduce((alice, bob), {ALICE: alice, BOB: bob})
+    await bob_saw.until(lambda: bob_saw.unproven == [(ALICE, 5)])
+    assert bob.strangers_refused > 0
+    bob.set_members([record(new_alice, alice)])
+    await bob_saw.until(lambda: bob_saw.connected == [ALICE])
+    await alice_saw.until(lambda: alice_saw.connected[-1:] == [BOB] and alice.peers()[0].connected)
+
+
+async def test_an_impostor_at_a_members_address_does_not_keep_the_member_out(network: Network) -> None:
+    """It is asked for blocks and hears nothing; the member itself takes its place as soon as it comes."""
+    limits = replace(LIMITS, reverse_first_ms=300)
+    alice, alice_saw = await network.add(identity("alice"), limits=limits)
+    mallory, mallory_saw = await network.add(replace(identity("mallory"), member_id=BOB))
+    introduce((mallory,), {ALICE: alice})
+    introduce((alice,), {BOB: mallory})
+    await alice_saw.until(lambda: alice_saw.unproven == [(BOB, 5)])
+    bob, bob_saw = await network.add(identity("bob"), limits=limits)
+    introduce((bob,), {ALICE: alice})
+    await alice_saw.until(lambda: alice_saw.connected == [BOB])
+    await mallory_saw.until(lambda: bool(mallory_saw.disconnected))
+    assert alice.send(BOB, Consensus(b"vote"))
+    await bob_saw.until(lambda: bob_saw.messages == [(ALICE, Consensus(b"vote"))])
+    assert mallory_saw.messages == []
+    assert alice_saw.disconnected == []
+    assert alice.peers()[0].direction == "in"
+    assert alice.strangers_refused == 0
+
+
+async def test_an_impostor_that_misbehaves_brings_no_penalty_on_the_member(network: Network) -> None:
+    """Or it could keep the member out for ever, at a frame every few seconds."""
+
+    async def lie(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(encode(Hello(GENESIS, 1, BOB, "test", Height(9))) + encode(Welcome()))
+        await reader.readuntil(encode(Welcome(sync_only=True)))
+        writer.write(encode(Consensus(b"lie")))
+        await drain(reader)
+        writer.close()
+
+    server = await asyncio.start_server(lie, "127.0.0.1", 0, ssl=server_context(identity("mallory")))
+    alice, alice_saw = await network.add(identity("alice"), limits=replace(LIMITS, penalty_ms=60_000))
+    alice.set_members([member("bob", server.sockets[0].getsockname()[1])])
+    await eventually(lambda: "a CONSENSUS frame is not expected here" in (alice.peers()[0].last_error or ""))
+    assert alice_saw.unproven == [(BOB, 9)]
+    _, writer = await raw_client(alice.listen_port, identity("bob"))
+    writer.write(encode(Hello(GENESIS, 1, BOB, "test", Height(0))) + encode(Welcome()))
+    await alice_saw.until(lambda: alice_saw.connected == [BOB])
+    assert alice_saw.messages == []
+    writer.close()
+    server.close()
+
+
+def server_context(who: LocalIdentity) -> ssl.SSLContext:
+    """Return the context of a TLS server that shows this identity and lets anybody in."""
+    context = make_contexts(who).server
+    context.verify_mode = ssl.CERT_NONE
+    return context
+
+
+async def test_an_unproven_connection_is_given_up_when_the_member_moves(network: Network) -> None:
+    alice, alice_saw = await network.add(identity("alice"))
+    mallory, _ = await network.add(replace(identity("mallory"), member_id=BOB))
+    bob, _ = await network.add(identity("bob"), limits=replace(LIMITS, reverse_first_ms=60_000, reverse_cap_ms=60_000))
+    introduce((mallory, bob), {ALICE: alice})
+    introduce((alice,), {BOB: mallory})
+    await alice_saw.until(lambda: alice_saw.unproven == [(BOB, 5)])
+    introduce((alice,), {BOB: bob})
+    await alice_saw.until(lambda: alice_saw.connected == [BOB])
+
+
+async def test_an_unproven_connection_is_made_anew_before_long(network: Network) -> None:
+    """Who held the address for a moment does not keep the line: when the member is back it is found."""
+    alice, alice_saw = await network.add(identity("alice"), limits=replace(LIMITS, sync_only_ms=200))
+    mallory, mallory_saw = await network.add(replace(identity("mallory"), member_id=BOB))
+    introduce((mallory,), {ALICE: alice})
+    introduce((alice,), {BOB: mallory})
+    await mallory_saw.until(lambda: len(mallory_saw.connected) == 3)
+    assert len(alice_saw.unproven) >= 2
+
+
+async def test_a_stranger_that_dials_gets_no_session_for_blocks(network: Network) -> None:
+    """Only who dials may overlook a certificate."""
+    alice, alice_saw = await network.add(identity("alice"))
+    bob, bob_saw = await network.add(NEW_BOB, limits=replace(LIMITS, reverse_first_ms=50))
+    introduce((bob,), {ALICE: alice})
+    alice.set_members([member("bob", 9)])
+    await eventually(lambda: alice.strangers_refused >= 2)
+    assert [*alice_saw.connected, *bob_saw.connected, *alice_saw.unproven, *bob_saw.unproven] == []
+
+
 # Coming and going
+
+
+async def test_when_both_dial_one_connection_stays_and_it_is_the_same_on_both_sides(network: Network) -> None:
+    limits = replace(LIMITS, reverse_first_ms=1, reverse_cap_ms=1)
+    names = ("alice", "bob", "carol", "dave")
+    nodes = [await network.add(identity(name), limits=limits) for name in names]
+    everybody = [member(name, node.listen_port) for name, (node, _) in zip(names, nodes, strict=True)]
+    for node, _ in reversed(nodes):
+        node.set_members(everybody)
+    for node, _ in nodes:
+        await eventually(lambda node=node: len(node.links) == 3 and all(peer.connected for peer in node.peers()))  # type: ignore[misc]
+    for node, _ in nodes:
+        assert node.broadcast(TIP) == 3
+    for node, saw in nodes:
+        await saw.until(lambda saw=saw: len(saw.messages) == 3)  # type: ignore[misc]
+        assert all(peer.last_error is None or peer.connected for peer in node.peers())
+
+
+async def test_the_connection_that_the_smaller_id_dialled_stays(network: Network) -> None:
+    """Both sides go by this, whichever of two they saw first: neither drops the one that the other keeps."""
+    alice, alice_saw, bob, bob_saw = await network.pair()
+    reader, writer = await raw_client(alice.listen_port, identity("bob"))
+    writer.write(encode(Hello(GENESIS, 1, BOB, "test", Height(0))) + encode(Welcome()))
+    assert b"duplicate: another connection with this member is open" in await drain(reader)
+    writer.close()
+    assert alice_saw.disconnected == bob_saw.disconnected == []
+    assert [node.peers()[0].connected for node in (alice, bob)] == [True, True]
+    assert alice.peers()[0].last_error is None
+
+
+async def test_the_larger_id_dials_where_the_smaller_one_cannot(network: Network) -> None:
+    alice, alice_saw = await network.add(identity("alice"))
+    bob, _ = await network.add(identity("bob"), limits=replace(LIMITS, reverse_first_ms=100))
+    alice.set_members([member("bob", 9)])
+    introduce((bob,), {ALICE: alice})
+    await alice_saw.until(lambda: alice_saw.connected == [BOB])
+    assert [node.peers()[0].direction for node in (alice, bob)] == ["in", "out"]
+    assert alice.peers()[0].connected
+
+
+async def test_a_name_that_hangs_holds_up_its_own_member_only(network: Network, monkeypatch: pytest.MonkeyPatch) -> None:
+    release, real = threading.Event(), socket.getaddrinfo
+
+    def getaddrinfo(host: str, *args: object, **kwargs: object) -> object:
+        if host == "hangs.example":
+            release.wait(PATIENCE_S)
+        return real("127.0.0.1", *args, **kwargs)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
+    alice, alice_saw = await network.add(identity("alice"), limits=replace(LIMITS, connect_timeout_ms=100))
+    carol, _ = await network.add(identity("carol"))
+    introduce((carol,), {ALICE: alice})
+    away = replace(member("bob", 9), p2p_address="hangs.example:9")
+    alice.set_members([away, replace(member("carol", 1), p2p_address=f"carol.example:{carol.listen_port}")])
+    await alice_saw.until(lambda: alice_saw.connected == [CAROL])
+    await eventually(lambda: "no answer yet from the name service for hangs.example" in (alice.peers()[0].last_error or ""))
+    await alice.stop()
+    release.set()
 
 
 async def test_peers_find_each_other_again_after_a_restart(network: Network) -> None:
@@ -392,7 +580,7 @@ async def test_a_dead_connection_is_replaced_by_the_peers_next_one(network: Netw
     greeting = encode(Hello(GENESIS, 1, ALICE, "test", Height(0))) + encode(Welcome())
     writers = []
     for count in (1, 2):
-        _, writer = await raw_client(bob.listen_port, identity("alice"), trust=identity("bob"))
+        _, writer = await raw_client(bob.listen_port, identity("alice"))
         writer.write(greeting)
         writers.append(writer)
         await bob_saw.until(lambda count=count: len(bob_saw.connected) == count)  # type: ignore[misc]
@@ -405,7 +593,7 @@ async def test_a_dead_connection_is_replaced_by_the_peers_next_one(network: Netw
 async def test_a_peer_that_falls_silent_is_given_up(network: Network) -> None:
     bob, bob_saw = await network.add(identity("bob"), limits=replace(LIMITS, idle_timeout_ms=300, handshake_timeout_ms=60_000))
     introduce((bob,), {ALICE: bob})
-    reader, writer = await raw_client(bob.listen_port, identity("alice"), trust=identity("bob"))
+    reader, writer = await raw_client(bob.listen_port, identity("alice"))
     writer.write(encode(Hello(GENESIS, 1, ALICE, "test", Height(0))) + encode(Welcome()))
     heard = await drain(reader)
     assert b"idle_timeout" in heard
@@ -416,7 +604,7 @@ async def test_a_peer_that_falls_silent_is_given_up(network: Network) -> None:
 async def test_a_peer_that_reads_nothing_is_given_up_when_consensus_no_longer_fits(network: Network) -> None:
     bob, bob_saw = await network.add(identity("bob"), limits=replace(LIMITS, outbox_bytes=2**20, shutdown_timeout_ms=200))
     introduce((bob,), {ALICE: bob})
-    _, writer = await raw_client(bob.listen_port, identity("alice"), trust=identity("bob"))
+    _, writer = await raw_client(bob.listen_port, identity("alice"))
     writer.write(encode(Hello(GENESIS, 1, ALICE, "test", Height(0))) + encode(Welcome()))
     await bob_saw.until(lambda: bob_saw.connected == [ALICE])
     writer.transport.pause_reading()  # type: ignore[attr-defined]
@@ -438,7 +626,10 @@ async def test_a_removed_member_is_dropped_and_stays_out(network: Network) -> No
     assert "no longer a member" in bob_saw.disconnected[0][1]
     await alice_saw.until(lambda: bool(alice_saw.disconnected))
     assert bob.peers() == ()
-    await eventually(lambda: bob.strangers_refused > 0)
+    with capture_logs() as logs:
+        await eventually(lambda: bob.strangers_refused > 0)
+    reasons = {entry["reason"] for entry in logs if entry["event"] == "p2p.stranger_refused"}
+    assert reasons == {"certificate not trusted: of no member any more"}, "TLS still lets it pass, its bytes do not"
     introduce((bob,), {ALICE: alice})
     await bob_saw.until(lambda: bob_saw.connected == [ALICE, ALICE])
 
@@ -516,7 +707,7 @@ async def test_stop_leaves_no_task_no_socket_and_is_quick() -> None:
 async def test_stop_does_not_wait_for_a_peer_that_hangs(network: Network) -> None:
     bob, bob_saw = await network.add(identity("bob"), limits=replace(LIMITS, shutdown_timeout_ms=100))
     introduce((bob,), {ALICE: bob})
-    _, writer = await raw_client(bob.listen_port, identity("alice"), trust=identity("bob"))
+    _, writer = await raw_client(bob.listen_port, identity("alice"))
     writer.write(encode(Hello(GENESIS, 1, ALICE, "test", Height(0))) + encode(Welcome()))
     await bob_saw.until(lambda: bob_saw.connected == [ALICE])
     writer.transport.pause_reading()  # type: ignore[attr-defined]
@@ -544,21 +735,22 @@ def test_a_key_may_stay_in_its_file(tmp_path: Path) -> None:
     path = tmp_path / "tls.key"
     assert isinstance(who.key, bytes)
     path.write_bytes(who.key)
-    assert make_contexts(replace(who, key=path), []).unreadable == ()
+    assert make_contexts(replace(who, key=path)).trust(()) == ()
 
 
 def test_a_key_that_does_not_fit_its_certificate_says_so() -> None:
     with pytest.raises(BadEncodingError, match="certificate and key of alice do not fit"):
-        make_contexts(replace(identity("alice"), key=identity("bob").key), [])
+        make_contexts(replace(identity("alice"), key=identity("bob").key))
 
 
-def test_contexts_demand_tls_1_3_and_a_known_certificate() -> None:
-    contexts = make_contexts(identity("alice"), [identity("bob").certificate, identity("carol").certificate])
+def test_contexts_demand_tls_1_3_and_the_listeners_a_known_certificate() -> None:
+    contexts = make_contexts(identity("alice"))
+    contexts.trust([identity("bob").certificate, identity("carol").certificate])
     for context in (contexts.server, contexts.client):
         assert context.minimum_version == context.maximum_version == ssl.TLSVersion.TLSv1_3
-        assert context.verify_mode is ssl.CERT_REQUIRED
         assert not context.check_hostname
-        assert context.cert_store_stats()["x509"] == 2
+    assert contexts.server.verify_mode is ssl.CERT_REQUIRED
+    assert contexts.server.cert_store_stats()["x509"] == 2
     assert contexts.server.num_tickets == 0
 
 

@@ -15,18 +15,14 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from contextlib import AbstractContextManager, nullcontext
 
-from tests.twins.quick_crypto import quick_crypto
-from tests.twins.run import Outcome, TracedDigest, play
+from tests.twins.chunks import chunks, run_chunk, signatures
+from tests.twins.run import TracedDigest, play
 from tests.twins.scenario import round_count, scenario, scenario_count
 from tests.workers import workers
 
-CHUNK = 104
 SHOWN_FAILURES = 5
 PROGRESS_S = 5.0
-
-Chunk = tuple[int, tuple[int, ...], bool]
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -75,7 +71,7 @@ def sample(rounds: int, count: int, seed: int) -> Iterator[int]:
 def show(number: int, rounds: int, *, real_crypto: bool) -> int:
     """Run one scenario and print its rounds, its trace and its outcome."""
     chosen, traced = scenario(number, rounds), TracedDigest()
-    with _crypto(real=real_crypto):
+    with signatures(real=real_crypto):
         outcome = play(chosen, traced)
     say("\n".join(traced.lines()))
     say(f"digest {outcome.digest}, height {outcome.height}, healed in {outcome.healing_ms} ms")
@@ -107,29 +103,6 @@ def run(numbers: Iterable[int], count: int, rounds: int, jobs: int, *, real_cryp
         say(f"\npython -m tests.twins --rounds {rounds} --scenario {number}\n  {violation}")
         show(number, rounds, real_crypto=real_crypto)
     return int(bool(failed))
-
-
-def chunks(numbers: Iterable[int], rounds: int, *, real_crypto: bool) -> Iterator[Chunk]:
-    """Yield the numbers in portions for a process each."""
-    portion: list[int] = []
-    for number in numbers:
-        portion.append(number)
-        if len(portion) == CHUNK:
-            yield rounds, tuple(portion), real_crypto
-            portion = []
-    if portion:
-        yield rounds, tuple(portion), real_crypto
-
-
-def run_chunk(chunk: Chunk) -> list[tuple[int, Outcome]]:
-    """Run some scenarios in this process."""
-    rounds, numbers, real_crypto = chunk
-    with _crypto(real=real_crypto):
-        return [(number, play(scenario(number, rounds))) for number in numbers]
-
-
-def _crypto(*, real: bool) -> AbstractContextManager[object]:
-    return nullcontext() if real else quick_crypto()
 
 
 if __name__ == "__main__":

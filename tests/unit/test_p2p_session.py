@@ -8,8 +8,22 @@ from ledger.committee import Member
 from ledger.types import BlockHash, Height, MemberId
 from p2p.frames import FrameType, encode_frame
 from p2p.handshake import PROTOCOL_VERSION, Directory, Terms
-from p2p.limits import MIB, Limits
-from p2p.messages import Consensus, Hello, Ping, Reject, Status, Welcome, encode
+from p2p.limits import MIB, Limits, Scope
+from p2p.messages import (
+    Application,
+    Blocks,
+    Bodies,
+    Consensus,
+    GetBlocks,
+    GetBodies,
+    Hello,
+    Ping,
+    Reject,
+    Status,
+    Transactions,
+    Welcome,
+    encode,
+)
 from p2p.session import Closed, Event, Opened, Phase, Received, Session
 
 ALICE, BOB, CAROL = MemberId("alice"), MemberId("bob"), MemberId("carol")
@@ -17,7 +31,10 @@ GENESIS = bytes(range(32))
 LIMITS = Limits()
 
 
-def session(me: MemberId, owner: MemberId, *, dialled: MemberId | None = None, limits: Limits = LIMITS) -> Session:
+STATUS = Status(Height(9), BlockHash(bytes(32)))
+
+
+def session(me: MemberId, owner: MemberId | None, *, dialled: MemberId | None = None, limits: Limits = LIMITS) -> Session:
     """A session of `me` with a peer that showed `owner`'s certificate, started at 0 ms."""
     return Session(Terms(GENESIS, me, "test"), owner, dialled, Height(3), limits, 0)
 
@@ -97,11 +114,10 @@ def test_a_member_that_only_the_other_side_refuses_learns_why() -> None:
     ]
 
 
-def test_the_larger_id_may_not_dial() -> None:
-    alice = session(ALICE, BOB)  # called by Bob
-    events = alice.receive(encode(Hello(GENESIS, PROTOCOL_VERSION, BOB, "test", Height(0))), 0)
-    assert isinstance(events[0], Closed)
-    assert events[0].reason.startswith("wrong_direction")
+def test_either_side_may_dial() -> None:
+    """The larger id does when the smaller one does not come."""
+    alice, bob = session(ALICE, BOB), session(BOB, ALICE, dialled=ALICE)
+    assert shake(bob, alice) == ([Opened(ALICE, Height(3))], [Opened(BOB, Height(3))])
 
 
 def test_before_the_handshake_only_small_handshake_frames_are_taken() -> None:
@@ -228,6 +244,88 @@ def test_a_long_or_odd_reason_still_fits_a_reject() -> None:
     alice.close("x" * 1_000 + "\n")
     assert carry(alice, bob) == [Closed("rejected by the peer: " + "x" * 256)]
     assert str(Reject("plain")) == "plain"
+
+
+# Blocks only, from a certificate that the dialling side does not know
+
+
+def sync_pair(limits: Limits = LIMITS) -> tuple[Session, Session]:
+    """Alice dialled Bob and does not know the certificate that she was shown; he knows hers."""
+    pair = session(ALICE, None, dialled=BOB, limits=limits), session(BOB, ALICE, limits=limits)
+    assert shake(*pair) == ([Opened(BOB, Height(3))], [Opened(ALICE, Height(3))])
+    assert [side.scope for side in pair] == [Scope.ASKS, Scope.SERVES]
+    return pair
+
+
+def test_an_unknown_certificate_is_asked_for_blocks_and_told_nothing() -> None:
+    alice, bob = sync_pair()
+    for message in (STATUS, Consensus(b"vote"), Transactions((b"t",)), GetBodies(BlockHash(bytes(32)), ()), Blocks((b"b",))):
+        assert not alice.send(message.type, encode(message))
+    assert alice.send(FrameType.GET_BLOCKS, encode(GetBlocks(Height(1), 1)))
+    assert carry(alice, bob) == [Received(GetBlocks(Height(1), 1))]
+    for other in (Consensus(b"vote"), Transactions((b"t",)), GetBodies(BlockHash(bytes(32)), ()), GetBlocks(Height(1), 1)):
+        assert not bob.send(other.type, encode(other)), "nor does the member serve anything else"
+    assert bob.send(FrameType.STATUS, encode(STATUS))
+    assert bob.send(FrameType.BLOCKS, encode(Blocks((b"b",))))
+    assert not bob.send(FrameType.BLOCKS, encode(Blocks((b"b",)))), "one answer to each request"
+    assert set(carry(bob, alice)) == {Received(STATUS), Received(Blocks((b"b",)))}
+    assert alice.height == 9
+    assert alice.closed is bob.closed is None
+
+
+@pytest.mark.parametrize(
+    "message",
+    [Consensus(b"v"), Transactions((b"t",)), GetBodies(BlockHash(bytes(32)), ()), Bodies(BlockHash(bytes(32)), (b"t",)),
+     GetBlocks(Height(1), 1), Blocks((b"b",))],
+    ids=lambda message: type(message).__name__,
+)  # fmt: skip
+def test_an_unknown_certificate_that_says_more_than_it_was_asked_is_cut_off(message: Application) -> None:
+    alice, _ = sync_pair()
+    (event,) = alice.receive(encode(message), 0)
+    assert isinstance(event, Closed)
+    assert event.misbehaved
+
+
+@pytest.mark.parametrize("message", [Consensus(b"vote"), STATUS, Transactions((b"t",)), Blocks((b"b",))])
+def test_who_asked_for_blocks_only_may_not_send_more(message: Application) -> None:
+    """In one piece with the Welcome as well as after it."""
+    _, bob = sync_pair()
+    (event,) = bob.receive(encode(message), 0)
+    assert isinstance(event, Closed)
+    assert event.misbehaved
+    bob = session(BOB, ALICE)
+    hello = encode(Hello(GENESIS, PROTOCOL_VERSION, ALICE, "test", Height(0)))
+    *_, last = bob.receive(hello + encode(Welcome(sync_only=True)) + encode(message), 0)
+    assert isinstance(last, Closed)
+    assert last.misbehaved
+
+
+def test_an_unknown_certificate_must_claim_to_be_the_member_dialled() -> None:
+    alice = session(ALICE, None, dialled=BOB)
+    (event,) = alice.receive(encode(Hello(GENESIS, PROTOCOL_VERSION, CAROL, "test", Height(0))), 0)
+    assert isinstance(event, Closed)
+    assert event.reason.startswith("wrong_member: member_id expected bob, got carol")
+
+
+def test_who_is_dialled_cannot_make_it_a_session_for_blocks_only() -> None:
+    alice = session(ALICE, BOB, dialled=BOB)
+    hello = encode(Hello(GENESIS, PROTOCOL_VERSION, BOB, "test", Height(0)))
+    *_, last = alice.receive(hello + encode(Welcome(sync_only=True)), 0)
+    assert isinstance(last, Closed)
+    assert last.misbehaved
+
+
+def test_a_session_with_an_unknown_certificate_ends_in_time_to_look_for_the_member_anew() -> None:
+    limits = Limits(sync_only_ms=5_000)
+    alice, bob = sync_pair(limits)
+    while alice.closed is None:
+        now_ms = alice.deadline_ms
+        alice.tick(now_ms)
+        carry(alice, bob, now_ms)
+        carry(bob, alice, now_ms)
+    assert now_ms == limits.sync_only_ms
+    assert alice.closed.again
+    assert not alice.closed.misbehaved
 
 
 def test_the_directory_knows_owners_by_exact_bytes() -> None:
