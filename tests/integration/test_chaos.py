@@ -52,7 +52,7 @@ async def test_chaos_loses_nothing_forks_nothing_and_heals(tmp_path: Path) -> No
         height = await one_chain(network)
         await same_outcomes_everywhere(network, wallets)
         await money_is_where_it_belongs(network, wallets, height)
-        no_alarms(network)
+        await no_alarms(network)
     except BaseException as error:
         error.add_note(f"CHAOS_SEED={seed} CHAOS_SECONDS={seconds:g}\n{network.story()}")
         raise
@@ -179,8 +179,11 @@ async def money_is_where_it_belongs(network: ChaosNetwork, wallets: Wallets, hei
         assert supply["value"] == str(SUPPLY)
 
 
-def no_alarms(network: ChaosNetwork) -> None:
+async def no_alarms(network: ChaosNetwork) -> None:
     """No node halted, signed twice, lost its sign-state, or took an honest peer for a faulty one."""
+    for node in network.members:
+        (evidence,) = await network.ask(node, ("consensus_evidence", {}))
+        assert evidence["items"] == [], "an honest member contradicted itself"
     for node in network.nodes:
         for line in node.log.read_text(encoding="utf-8").splitlines():
             misbehaved = "p2p.disconnected" in line and '"level": "warning"' in line
