@@ -181,8 +181,8 @@ async def money_is_where_it_belongs(network: ChaosNetwork, wallets: Wallets, hei
 
 async def no_alarms(network: ChaosNetwork) -> None:
     """No node halted, signed twice, lost its sign-state, or took an honest peer for a faulty one."""
-    for node in network.members:
-        (evidence,) = await network.ask(node, ("consensus_evidence", {}))
+    for index in network.members:
+        (evidence,) = await network.ask(index, ("consensus_evidence", {}))
         assert evidence["items"] == [], "an honest member contradicted itself"
     for node in network.nodes:
         for line in node.log.read_text(encoding="utf-8").splitlines():
