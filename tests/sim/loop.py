@@ -5,9 +5,10 @@ What asyncio does with a loop is its own code; only the clock and the waiting fo
 
 import asyncio
 from collections.abc import Callable
+from contextvars import Context
 from typing import Any, Final
 
-_FOREVER_S: Final = 1e9
+_LEAST_S: Final = 2e-9
 
 
 class StuckError(RuntimeError):
@@ -43,6 +44,16 @@ class VirtualLoop(asyncio.BaseEventLoop):
     def time(self) -> float:
         """Return the virtual seconds since the start."""
         return self._selector.now_s
+
+    def call_at(  # type: ignore[override]
+        self, when: float, callback: Callable[..., object], *args: Any, context: Context | None = None
+    ) -> asyncio.TimerHandle:
+        """Set a timer, at least a moment ahead.
+
+        asyncio takes a timer as due a clock tick early. Where time moves only from timer to timer, code that waits for a time so
+        near would wait for ever.
+        """
+        return super().call_at(max(when, self.time() + _LEAST_S), callback, *args, context=context)
 
     @property
     def now_ms(self) -> int:
