@@ -58,7 +58,7 @@ class FaultInjector:
             host.start()
 
     def _begin(self, number: int, fault: Fault) -> None:
-        if self._healed:
+        if self._healed or not self._has_host(fault):
             return
         world = self._world
         if not isinstance(fault, Byzantine):
@@ -68,6 +68,12 @@ class FaultInjector:
             self._happen(fault)
         else:
             self._last(number, fault)
+
+    def _has_host(self, fault: Fault) -> bool:
+        """Return whether the host that a fault means is there: one that was to join may have been refused, or not begun yet."""
+        there = not isinstance(fault, Crash | BadClock | SlowMachine) or fault.host < len(self._world.hosts)
+        self._world.counts["faults of nobody"] += not there
+        return there
 
     def _happen(self, fault: Crash | KillAll | BadClock | MemberChange | Byzantine) -> None:
         """Begin a fault that has no end of its own."""
@@ -122,6 +128,8 @@ class FaultInjector:
     def _crash_with_backup(self, fault: Crash) -> None:
         """Take the backup; the crash comes later."""
         world = self._world
+        if not self._has_host(fault):
+            return
         backup = world.hosts[fault.host].disk.contents.copy_records()
         world.loop.call_at(fault.at_ms / 1_000, self._begin_crash, fault, backup)
 
