@@ -102,7 +102,10 @@ class Agreement:
             case ViewChange():
                 latest = round_.views.change_of(signed.signer)
                 return latest is None or latest.message.view < message.view
-            case PrePrepare() | NewView():
+            case PrePrepare():
+                opens = message.view == round_.start_view == round_.view
+                return opens and signed.signer == round_.committee.primary(message.view)
+            case NewView():
                 return message.view >= round_.view
             case _:
                 assert_never(message)

@@ -93,7 +93,7 @@ class Intake:
 
         The (f+1)-th largest backlog counts: what up to f members pour out keeps no wallet from the others.
         """
-        counts = sorted((count for source, (count, _) in self._held.items() if source is not None), reverse=True)
+        counts = sorted((count for count, _ in self._held.values()), reverse=True)
         faults = self.chain.committee.faults
         if len(counts) > faults and counts[faults] >= MAX_BACKLOG:
             raise LimitError(

@@ -138,3 +138,13 @@ def test_messages_that_can_change_nothing_are_not_worth_verifying() -> None:
     replica.on_message(by(2, ViewChange(H, View(7), None)), net.now)
     assert not replica.wants(by(2, ViewChange(H, View(6), None)))
     assert replica.wants(by(2, ViewChange(H, View(8), None)))
+
+
+def test_proposals_that_cannot_open_the_view_are_not_worth_verifying() -> None:
+    """Only the primary of the view that a height begins in opens it with a PrePrepare: anybody else's is a flood."""
+    net = Network(4, 8)
+    replica = net.nodes[2].replica
+    block = net._build(net.nodes[0], H, V0)
+    assert replica.wants(by(0, PrePrepare(H, V0, block.header, block.tx_hashes)))
+    assert not replica.wants(by(1, PrePrepare(H, V0, block.header, block.tx_hashes)))
+    assert not replica.wants(by(0, PrePrepare(H, View(4), block.header, block.tx_hashes)))

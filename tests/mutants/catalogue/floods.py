@@ -71,6 +71,14 @@ MUTANTS: Final[tuple[Mutant, ...]] = (
         ("lone",),
     ),
     Mutant(
+        "anybody-s-proposals-verified",
+        "10: what can change nothing is not verified",
+        AGREEMENT,
+        "return opens and signed.signer == round_.committee.primary(message.view)",
+        "return opens",
+        ("lone",),
+    ),
+    Mutant(
         "view-changes-verified-without-end",
         "10: a flood of view changes is bounded",
         SIEVE,
