@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from ledger.crypto import forget_secret_keys, public_key
+from node.durable import sync_directory
 from node.secret_files import read_seed
 
 NEXT_SUFFIX = ".next"
@@ -56,13 +57,5 @@ class FileKeyRing(KeyRing):
             return False
         self._seeds[key] = seed
         os.replace(self._next, self._path)
-        _sync_directory(self._path.parent)
+        sync_directory(self._path.parent)
         return super().settle(key)
-
-
-def _sync_directory(directory: Path) -> None:
-    handle = os.open(directory, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

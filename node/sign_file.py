@@ -14,6 +14,7 @@ from typing import Final, Protocol
 from consensus.sign_state import SignState
 from ledger.codec import as_bytes, as_int, decode, encode_trusted, fields
 from ledger.errors import DatacarError
+from node.durable import sync_directory
 
 NAMES: Final = ("sign-state.a", "sign-state.b")
 _HEADER_BYTES: Final = 36  # SHA-256 and a 4-byte length
@@ -100,7 +101,7 @@ def open_sign_file(directory: Path) -> SignFile:
     """Return the sign-state's two files in a directory, made when they are not there."""
     directory.mkdir(parents=True, exist_ok=True)
     slots = [FileSlot(directory / name) for name in NAMES]
-    _sync_directory(directory)
+    sync_directory(directory)
     return SignFile(slots)
 
 
@@ -115,11 +116,3 @@ def _decode(data: bytes) -> tuple[int, SignState] | None:
         return as_int(sequence, "sequence"), SignState.decode(as_bytes(state, "sign-state"))
     except DatacarError:
         return None
-
-
-def _sync_directory(directory: Path) -> None:
-    handle = os.open(directory, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

@@ -7,7 +7,6 @@ Interrupted anywhere, it goes on where it was: what was made is used, never made
 appear whole or not at all, and are on disk before anything is sent.
 """
 
-import os
 import secrets
 from dataclasses import dataclass, field
 from hashlib import sha256
@@ -17,6 +16,7 @@ from typing import Final, Self
 from genesis.certificates import check_certificate, make_certificate
 from ledger.crypto import SEED_BYTES, public_key
 from node.config import load_config
+from node.durable import sync_directory
 from node.key_ring import NEXT_SUFFIX
 from node.node_folder import CONFIG_NAME
 from node.secret_files import read_seed, seed_text, write_secret
@@ -55,15 +55,15 @@ class NewCertificate:
         """Put key and certificate in place. The certificate goes last: while it waits, this can be done again."""
         if _beside(self.key_path).exists():
             _beside(self.key_path).replace(self.key_path)
-            _sync_directory(self.key_path.parent)
+            sync_directory(self.key_path.parent)
         _beside(self.certificate_path).replace(self.certificate_path)
-        _sync_directory(self.certificate_path.parent)
+        sync_directory(self.certificate_path.parent)
 
     def discard(self) -> None:
         """Throw away what waits: the chain will never take it. The certificate goes first: without it the key is nothing."""
         for path in (_beside(self.certificate_path), _beside(self.key_path)):
             path.unlink(missing_ok=True)
-            _sync_directory(path.parent)
+            sync_directory(path.parent)
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +90,7 @@ class NextKey:
     def discard(self) -> None:
         """Throw it away: the chain will never take it."""
         self.path.unlink()
-        _sync_directory(self.path.parent)
+        sync_directory(self.path.parent)
 
 
 def _put_whole(path: Path, data: bytes) -> None:
@@ -99,15 +99,7 @@ def _put_whole(path: Path, data: bytes) -> None:
     part.unlink(missing_ok=True)  # left by a crash; nobody has seen it
     write_secret(part, data)
     part.replace(path)
-    _sync_directory(path.parent)
-
-
-def _sync_directory(directory: Path) -> None:
-    handle = os.open(directory, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+    sync_directory(path.parent)
 
 
 def _beside(path: Path) -> Path:
