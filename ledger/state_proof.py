@@ -25,6 +25,24 @@ MAX_STATE_PROOF_BYTES: Final = MAX_DEPTH * (RADIX * HASH_BYTES + 8) + 128
 _HEX_VALUES: Final = bytes.maketrans(b"0123456789abcdef", bytes(range(RADIX)))
 
 
+# The canonical encoding of two hashes, and of a node, up to what differs: thousands of them are hashed in a block.
+_HASH_HEAD: Final = encode_trusted(bytes(HASH_BYTES))[:-HASH_BYTES]
+_LEAF_HEAD: Final = encode_trusted((bytes(HASH_BYTES), bytes(HASH_BYTES)))[: 1 + len(_HASH_HEAD)]
+
+
+class _NodeHeads(dict[int, bytes]):
+    """The encoding of a node before its digests, by bitmap."""
+
+    def __missing__(self, bitmap: int) -> bytes:
+        size = bitmap.bit_count() * HASH_BYTES
+        encoded = encode_trusted((bitmap, bytes(size)))
+        head = self[bitmap] = encoded[: len(encoded) - size]
+        return head
+
+
+_NODE_HEADS: Final = _NodeHeads()
+
+
 def path_of(key_hash: bytes) -> bytes:
     """Return the path of a key hash: one byte (0..15) for each nibble, high nibble first."""
     return key_hash.hex().encode().translate(_HEX_VALUES)
@@ -36,24 +54,24 @@ Step: TypeAlias = tuple[int, bytes]  # bitmap and digests of a node's children w
 class StateHasher:
     """The tagged hashes of one chain's state, as the module's docstring defines them."""
 
-    __slots__ = ("key", "leaf_hash", "node_hash")
+    __slots__ = ("_leaf", "_node", "key")
 
     def __init__(self, genesis_hash: bytes) -> None:
         self.key = Hasher(Tag.STATE_KEY, genesis_hash)
-        self.leaf_hash = Hasher(Tag.STATE_LEAF, genesis_hash)
-        self.node_hash = Hasher(Tag.STATE_NODE, genesis_hash)
+        self._leaf = Hasher(Tag.STATE_LEAF, genesis_hash)
+        self._node = Hasher(Tag.STATE_NODE, genesis_hash)
 
     def value(self, value: bytes) -> bytes:
         """Return the value hash."""
-        return self.leaf_hash(encode_trusted((value,)))
+        return self._leaf(encode_trusted((value,)))
 
     def leaf(self, key_hash: bytes, value_hash: bytes) -> bytes:
         """Return the digest of the leaf with this key hash and value hash."""
-        return self.leaf_hash(encode_trusted((key_hash, value_hash)))
+        return self._leaf(_LEAF_HEAD + key_hash + _HASH_HEAD + value_hash)
 
     def node(self, bitmap: int, digests: bytes) -> bytes:
         """Return the digest of the node with these children."""
-        return self.node_hash(encode_trusted((bitmap, digests)))
+        return self._node(_NODE_HEADS[bitmap] + digests)
 
 
 @dataclass(frozen=True, slots=True)

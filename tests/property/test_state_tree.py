@@ -89,7 +89,7 @@ def test_deleted_is_as_never_inserted(kept: dict[bytes, bytes], passing: dict[by
 def test_the_tree_is_a_dict_at_every_height(batches: list[dict[bytes, bytes | None]], dropped: set[int]) -> None:
     """Against a model, with competing updates dropped on the way, a tiny cache, and every height checked at the end."""
     store = MemoryStore()
-    tree = StateTree(ZERO_HASH, store, cache_nodes=6)
+    tree = StateTree(ZERO_HASH, store, cache_bytes=3_000)
     model: dict[bytes, bytes] = {}
     history = []
     root = None
