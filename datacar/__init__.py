@@ -1,5 +1,7 @@
 """The wallet SDK: `Client`, `AsyncClient`, `Wallet`, amounts, and the errors that say what became of a payment.
 
+`LightClient` reads what any node says and believes only what it proves.
+
 from datacar import Client, Wallet
 
 wallet = Wallet.from_mnemonic("...")
@@ -12,6 +14,7 @@ from datacar.amounts import format_motes, parse_datr
 from datacar.async_client import AsyncClient
 from datacar.client import Client
 from datacar.flows import Balance
+from datacar.light import LightClient, Verified
 from datacar.receipt import Event, Failure, Receipt
 from datacar.transactions import ChainInfo
 from datacar.wallet import Wallet
@@ -23,7 +26,9 @@ __all__ = [
     "Client",
     "Event",
     "Failure",
+    "LightClient",
     "Receipt",
+    "Verified",
     "Wallet",
     "amounts",
     "errors",

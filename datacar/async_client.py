@@ -50,15 +50,15 @@ class AsyncClient:
 
     async def call(self, method: str, /, **params: Json) -> Json:
         """Return the result of a raw RPC call. Raises the error tree of `datacar.errors`."""
-        return await self._run(flows.call(method, params))
+        return await self.run(flows.call(method, params))
 
     async def chain_info(self) -> ChainInfo:
         """Return the chain's identity, height and time."""
-        return await self._run(flows.chain_info())
+        return await self.run(flows.chain_info())
 
     async def balance(self, address: str) -> flows.Balance:
         """Return an account's money, in motes."""
-        return await self._run(flows.balance(address))
+        return await self.run(flows.balance(address))
 
     async def transfer(
         self,
@@ -74,21 +74,21 @@ class AsyncClient:
         """Send DATR and return the receipt when the transfer is final and succeeded; raises like `Client.transfer`."""
         motes = flows.motes_of(amount, amount_motes)
         timeout = self._timeout(timeout_s)
-        return await self._run(flows.transfer(wallet, to, motes, reference=reference, gas_limit=gas_limit, timeout_s=timeout))
+        return await self.run(flows.transfer(wallet, to, motes, reference=reference, gas_limit=gas_limit, timeout_s=timeout))
 
     async def sign(
         self, wallet: Wallet, calls: Sequence[Call], *, reference: str = "", gas_limit: int = DEFAULT_GAS_LIMIT
     ) -> Transaction:
         """Return a signed transaction of canonical calls for this chain, without sending it."""
-        return await self._run(flows.sign(wallet, calls, reference=reference, gas_limit=gas_limit))
+        return await self.run(flows.sign(wallet, calls, reference=reference, gas_limit=gas_limit))
 
     async def send(self, transaction: Transaction, timeout_s: float | None = None) -> Receipt:
         """Send a signed transaction and return its receipt when it is final and succeeded; raises like `transfer`."""
-        return await self._run(flows.send(transaction, self._timeout(timeout_s)))
+        return await self.run(flows.send(transaction, self._timeout(timeout_s)))
 
     async def wait(self, tx_id: str, *, valid_until_ms: int | None = None, timeout_s: float | None = None) -> Json:
         """Return the final `tx_wait` answer for an id. Raises `UnavailableError` `wait_timeout`."""
-        return await self._run(flows.wait(tx_id, valid_until_ms, self._timeout(timeout_s)))
+        return await self.run(flows.wait(tx_id, valid_until_ms, self._timeout(timeout_s)))
 
     def contract(
         self, name: str, *, reference: str = "", gas_limit: int | None = None, timeout_s: float | None = None
@@ -105,20 +105,20 @@ class AsyncClient:
         timeout_s: float | None = None,
     ) -> Receipt:
         """Have a development network's faucet send money; return the receipt when it is final."""
-        return await self._run(flows.faucet(address, flows.motes_of(amount, amount_motes), self._timeout(timeout_s)))
+        return await self.run(flows.faucet(address, flows.motes_of(amount, amount_motes), self._timeout(timeout_s)))
 
     async def invoke(
         self, contract: str, method: str, args: Sequence[Any], named: dict[str, Any], options: flows.CallOptions
     ) -> Any:
         """Run a contract's method; `contract(name)` is the way to write it."""
-        return await self._run(flows.invoke(self._memory, contract, method, args, named, options))
+        return await self.run(flows.invoke(self._memory, contract, method, args, named, options))
 
     def _timeout(self, timeout_s: float | None) -> float:
         return self.timeout_s if timeout_s is None else timeout_s
 
     # ---- driving flows
 
-    async def _run(self, flow: flows.Flow[T]) -> T:
+    async def run(self, flow: flows.Flow[T]) -> T:
         """Carry out a flow's steps and return its result."""
         try:
             step = next(flow)

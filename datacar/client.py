@@ -48,15 +48,15 @@ class Client:
 
     def call(self, method: str, /, **params: Json) -> Json:
         """Return the result of a raw RPC call. Raises the error tree of `datacar.errors`."""
-        return self._run(flows.call(method, params))
+        return self.run(flows.call(method, params))
 
     def chain_info(self) -> ChainInfo:
         """Return the chain's identity, height and time."""
-        return self._run(flows.chain_info())
+        return self.run(flows.chain_info())
 
     def balance(self, address: str) -> flows.Balance:
         """Return an account's money, in motes."""
-        return self._run(flows.balance(address))
+        return self.run(flows.balance(address))
 
     def transfer(
         self,
@@ -76,21 +76,21 @@ class Client:
         """
         motes = flows.motes_of(amount, amount_motes)
         timeout = self._timeout(timeout_s)
-        return self._run(flows.transfer(wallet, to, motes, reference=reference, gas_limit=gas_limit, timeout_s=timeout))
+        return self.run(flows.transfer(wallet, to, motes, reference=reference, gas_limit=gas_limit, timeout_s=timeout))
 
     def sign(
         self, wallet: Wallet, calls: Sequence[Call], *, reference: str = "", gas_limit: int = DEFAULT_GAS_LIMIT
     ) -> Transaction:
         """Return a signed transaction of canonical calls for this chain, without sending it."""
-        return self._run(flows.sign(wallet, calls, reference=reference, gas_limit=gas_limit))
+        return self.run(flows.sign(wallet, calls, reference=reference, gas_limit=gas_limit))
 
     def send(self, transaction: Transaction, timeout_s: float | None = None) -> Receipt:
         """Send a signed transaction and return its receipt when it is final and succeeded; raises like `transfer`."""
-        return self._run(flows.send(transaction, self._timeout(timeout_s)))
+        return self.run(flows.send(transaction, self._timeout(timeout_s)))
 
     def wait(self, tx_id: str, *, valid_until_ms: int | None = None, timeout_s: float | None = None) -> Json:
         """Return the final `tx_wait` answer for an id. Raises `UnavailableError` `wait_timeout`."""
-        return self._run(flows.wait(tx_id, valid_until_ms, self._timeout(timeout_s)))
+        return self.run(flows.wait(tx_id, valid_until_ms, self._timeout(timeout_s)))
 
     def contract(
         self, name: str, *, reference: str = "", gas_limit: int | None = None, timeout_s: float | None = None
@@ -107,18 +107,18 @@ class Client:
         timeout_s: float | None = None,
     ) -> Receipt:
         """Have a development network's faucet send money; return the receipt when it is final."""
-        return self._run(flows.faucet(address, flows.motes_of(amount, amount_motes), self._timeout(timeout_s)))
+        return self.run(flows.faucet(address, flows.motes_of(amount, amount_motes), self._timeout(timeout_s)))
 
     def invoke(self, contract: str, method: str, args: Sequence[Any], named: dict[str, Any], options: flows.CallOptions) -> Any:
         """Run a contract's method; `contract(name)` is the way to write it."""
-        return self._run(flows.invoke(self._memory, contract, method, args, named, options))
+        return self.run(flows.invoke(self._memory, contract, method, args, named, options))
 
     def _timeout(self, timeout_s: float | None) -> float:
         return self.timeout_s if timeout_s is None else timeout_s
 
     # ---- driving flows
 
-    def _run(self, flow: flows.Flow[T]) -> T:
+    def run(self, flow: flows.Flow[T]) -> T:
         """Carry out a flow's steps and return its result."""
         try:
             step = next(flow)

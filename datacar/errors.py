@@ -145,7 +145,7 @@ class CallWouldFailError(RejectedError):
 
 _PRE_ACCEPTANCE: Final = frozenset(
     {"unreachable", "syncing", "no_quorum", "expired", "insufficient_funds", "not_permitted", "contract_error", "pool_full"}
-    | {"sender_quota"}
+    | {"sender_quota", "disk_full", "disk_error"}
 )
 _REFUSED_UNREAD: Final = frozenset({-32700, -32600, -32601, -32602})
 

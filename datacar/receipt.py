@@ -6,14 +6,11 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Self
 
 from datacar.errors import BadAnswerError, BadProofError
-from ledger.block import Event as ProvenEvent
-from ledger.block import Receipt as ProvenReceipt
-from ledger.block import Status
-from ledger.codec import Value
+from ledger.claims import ReceiptClaim
 from ledger.errors import BadEncodingError
-from ledger.policy import parse_address
-from ledger.receipt_proof import ReceiptProof
-from vm.abi_json import event_to_json
+from ledger.hashing import HASH_BYTES
+from ledger.proof import Proof, TrustedBlock
+from vm.abi_json import receipt_to_json, untyped_to_json
 from vm.errors import ContractError
 from vm.registry import default_registry
 
@@ -40,7 +37,8 @@ class Failure:
 class Receipt:
     """A final outcome. `id` is the transaction's id (0x hex), `height` and `index` its place; a failed one has no events.
 
-    `proof` holds the canonical bytes of a `ledger.receipt_proof.ReceiptProof` where the node gave one.
+    `proof` holds the canonical bytes of a `ledger.proof.Proof` where the node gave one: a file of them is all that an auditor
+    needs (`datacar proof check`).
     """
 
     id: str
@@ -78,75 +76,66 @@ class Receipt:
         except (KeyError, TypeError, ValueError, AttributeError) as problem:
             raise BadAnswerError(f"the answer holds no receipt: {problem}") from None
 
-    def verify(self, trusted_genesis: bytes | str) -> None:
-        """Raise unless a quorum of the genesis committee certified a block that holds exactly this receipt. Works offline.
+    def verify(self, trusted_genesis: bytes | str, trusted: TrustedBlock | None = None) -> TrustedBlock:
+        """Raise unless a quorum of the right committee certified a block that holds exactly this receipt. Works offline.
 
-        `trusted_genesis` is the chain's genesis hash (32 bytes, or 0x hex) from a source you trust. Raises `BadProofError` for a
-        receipt without a proof or other than its proof, `InvalidInputError` for a proof that does not hold.
+        `trusted_genesis` is the chain's genesis hash (32 bytes, or 0x hex) from a source you trust; `trusted` a block that is
+        believed already, which a short proof needs and which keeps out older epochs. Returns the block, with its epoch and time.
+        Raises `BadProofError` for a receipt without a proof or other than its proof, `InvalidInputError` for a proof that does
+        not hold.
         """
         if self.proof is None:
             raise BadProofError("this receipt came without a proof", hint="ask the node for it: tx_get with prove")
-        proof = ReceiptProof.decode(self.proof)
-        proof.verify(_genesis_hash(trusted_genesis))
-        if (proof.certificate.header.height, proof.place.index) != (self.height, self.index):
-            raise BadProofError("the proof is for another place in the chain", height=proof.certificate.header.height)
-        self._compare(proof.receipt)
+        proof, genesis_hash = Proof.decode(self.proof), genesis_hash_of(trusted_genesis)
+        block = proof.verify(genesis_hash, trusted)
+        self.check_against(proof, genesis_hash)
+        return block
 
-    def _compare(self, proven: ProvenReceipt) -> None:
-        """Raise `BadProofError` for anything this receipt says that the proven one does not."""
-        failure = None if proven.error is None else Failure(proven.error.contract, proven.error.code, proven.error.message)
-        pairs = {
-            "id": (self.id, "0x" + proven.id.hex()),
-            "status": (self.status, "succeeded" if proven.status is Status.SUCCEEDED else "failed"),
-            "gas_used": (self.gas_used, proven.gas_used),
-            "error": (self.error, failure),
-            "events": ([_canonical(asdict(event)) for event in self.events], [_rendered(event) for event in proven.events]),
+    def check_against(self, proof: Proof, genesis_hash: bytes) -> None:
+        """Raise `BadProofError` for anything this receipt says that a proof, verified before, does not."""
+        claim, height = proof.claim, proof.header.height
+        if not isinstance(claim, ReceiptClaim):
+            raise BadProofError("the proof is of something else than a receipt")
+        if (height, claim.index) != (self.height, self.index):
+            raise BadProofError("the proof is for another place in the chain", height=height, index=claim.index)
+        proven = _rendered(claim, genesis_hash)
+        told = {
+            "id": self.id,
+            "status": self.status,
+            "gas_used": self.gas_used,
+            "error": None if self.error is None else asdict(self.error),
+            "events": [asdict(event) for event in self.events],
         }
-        for name, (told, certified) in pairs.items():
-            if told != certified:
+        for name, value in told.items():
+            if _canonical(value) != _canonical(proven[name]):
                 raise BadProofError(f"{name} is not what the proof says", field=name)
-        if not _says(list(self.results), proven.results):
+        bare = [untyped_to_json(value) for value in claim.receipt.results]  # of a node that did not have the calls at hand
+        if _canonical(list(self.results)) not in (_canonical(proven["results"]), _canonical(bare)):
             raise BadProofError("results is not what the proof says", field="results")
 
 
-def _genesis_hash(given: bytes | str) -> bytes:
-    if isinstance(given, bytes):
-        return given
+def genesis_hash_of(given: bytes | str) -> bytes:
+    """Return a genesis hash given as 32 bytes or as 0x hex. Raises `BadEncodingError`."""
     try:
-        return bytes.fromhex(given.removeprefix("0x"))
+        found = given if isinstance(given, bytes) else bytes.fromhex(given.removeprefix("0x"))
     except ValueError:
-        raise BadEncodingError("the genesis hash is not 0x hex", hint="take it from the network's genesis file") from None
+        found = b""
+    if len(found) != HASH_BYTES:
+        raise BadEncodingError(
+            f"the genesis hash is not 0x and {2 * HASH_BYTES} hex digits", hint="take it from the network's genesis file"
+        )
+    return found
 
 
-def _canonical(document: Mapping[str, Any]) -> str:
+def _canonical(document: Any) -> str:
     """Return the one text of a JSON document: it tells true from 1, and not one order of names from another."""
     return json.dumps(document, sort_keys=True)
 
 
-def _rendered(event: ProvenEvent) -> str:
-    """Return a proven event in JSON with the names of its fields, which the proof does not hold but our own contracts do."""
+def _rendered(claim: ReceiptClaim, genesis_hash: bytes) -> Any:
+    """Return a proven receipt in JSON with the names of its parts, which the proof does not hold but our own contracts do."""
     try:
-        return _canonical(event_to_json(default_registry(), event))
+        return receipt_to_json(default_registry(), claim.receipt, claim.transaction(genesis_hash).body.calls)
     except (ContractError, ValueError) as error:
         hint = "update the software that checks it"
-        raise BadProofError(f"this version does not know {event.contract}.{event.name}: {error}", hint=hint) from error
-
-
-def _says(told: Any, certified: Value) -> bool:
-    """Return whether JSON says the same as a result, in any of the ABI's forms; no method that writes returns named parts."""
-    if isinstance(certified, tuple | list):
-        if not isinstance(told, list) or len(told) != len(certified):
-            return False
-        return all(_says(part, item) for part, item in zip(told, certified, strict=True))
-    if isinstance(certified, bytes):
-        return isinstance(told, str) and (told == "0x" + certified.hex() or _is_address(told, certified))
-    if type(certified) is int:
-        return told in (certified, str(certified)) and type(told) is not bool
-    return type(told) is type(certified) and bool(told == certified)
-
-
-def _is_address(told: str, certified: bytes) -> bool:
-    try:
-        return parse_address(told) == certified
-    except BadEncodingError:
-        return False
+        raise BadProofError(f"this version does not know what the receipt holds: {error}", hint=hint) from error

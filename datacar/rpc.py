@@ -22,7 +22,7 @@ WAIT_GRACE_S: Final = 3.0
 
 _DEFAULT_PORTS: Final = {"http": 80, "https": 443}
 _NOT_REPEATABLE: Final = ("dev_", "admin_", "tx_send")
-_ASK_ANOTHER: Final = frozenset({"syncing", "no_quorum"})
+_ASK_ANOTHER: Final = frozenset({"syncing", "no_quorum", "disk_full", "disk_error"})
 
 
 class BadUrlError(BadEncodingError):

@@ -6,13 +6,16 @@ old committee and the new one's epoch, ids and keys. Who follows them assumes th
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Self
+from typing import Final, Self
 
 from ledger.certificate import BadCertificateError, QuorumCertificate
 from ledger.codec import Value, as_bytes, as_int, as_str, as_tuple, fields
 from ledger.committee import MAX_MEMBERS, Committee, Member
 from ledger.crypto import PUBLIC_KEY_BYTES
-from ledger.types import MemberId
+from ledger.types import Height, MemberId
+
+FIRST_HEIGHT: Final = Height(1)
+"""Of the blocks that a committee votes on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,9 +38,14 @@ class Handover:
         return cls(QuorumCertificate.from_value(certificate), Committee(as_int(epoch, "epoch"), members))
 
 
-def follow(committee: Committee, handovers: Iterable[Handover], genesis_hash: bytes) -> Committee:
-    """Return the committee after the last handover. Raises `BadCertificateError` for one that does not follow."""
-    height = 0
+def follow(
+    committee: Committee, handovers: Iterable[Handover], genesis_hash: bytes, *, first: Height = FIRST_HEIGHT
+) -> Committee:
+    """Return the committee after the last handover. Raises `BadCertificateError` for one that does not follow.
+
+    `committee` votes on block `first`: no handover may stand below it.
+    """
+    height = first - 1
     for handover in handovers:
         header = handover.certificate.header
         if header.height <= height:

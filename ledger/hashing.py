@@ -36,6 +36,7 @@ class Tag(bytes, Enum):
     WALLET_MESSAGE = b"datacar:message\0"
     CONTRACT_ID = b"datacar:c-id\0\0\0\0"
     POSSESSION = b"datacar:possess\0"
+    PROOF = b"datacar:proof\0\0\0"
 
 
 def digest(tag: Tag, genesis_hash: bytes, payload: bytes) -> bytes:

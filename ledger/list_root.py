@@ -78,18 +78,31 @@ class ListProof:
 
 def list_root(genesis_hash: bytes, items: Sequence[bytes]) -> bytes:
     """Return the 32-byte root of a list of 32-byte digests (an empty list has one too)."""
-    node = Hasher(Tag.LIST_NODE, genesis_hash)
-    top = _levels(genesis_hash, items)[-1]
-    return node(encode_trusted((len(items), top[0] if top else None)))
+    return ListTree(genesis_hash, items).root
+
+
+class ListTree:
+    """The tree over a list of 32-byte digests, hashed once: its `root`, and many proofs."""
+
+    __slots__ = ("_count", "_levels", "root")
+
+    def __init__(self, genesis_hash: bytes, items: Sequence[bytes]) -> None:
+        self._count = len(items)
+        self._levels = _levels(genesis_hash, items)
+        top = self._levels[-1]
+        self.root = Hasher(Tag.LIST_NODE, genesis_hash)(encode_trusted((len(items), top[0] if top else None)))
+
+    def prove(self, index: int) -> ListProof:
+        """Return the proof that item `index` stands there (0 <= index < the number of items)."""
+        invariant(0 <= index < self._count, f"item {index} of {self._count} cannot be proven")
+        places = _sibling_places(index, self._count)
+        siblings = tuple(level[place] for level, place in zip(self._levels, places, strict=False) if place is not None)
+        return ListProof(index, self._count, siblings)
 
 
 def prove_item(genesis_hash: bytes, items: Sequence[bytes], index: int) -> ListProof:
     """Return the proof that `items[index]` stands at `index` (0 <= index < len(items))."""
-    invariant(0 <= index < len(items), f"item {index} of {len(items)} cannot be proven")
-    places = _sibling_places(index, len(items))
-    levels = _levels(genesis_hash, items)
-    siblings = tuple(level[place] for level, place in zip(levels, places, strict=False) if place is not None)
-    return ListProof(index, len(items), siblings)
+    return ListTree(genesis_hash, items).prove(index)
 
 
 def verify_list_proof(genesis_hash: bytes, root: bytes, item: bytes, proof: ListProof) -> None:

@@ -8,15 +8,16 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final, NoReturn
 
 from ledger.block import Event, Receipt, ReceiptKind, Status
-from ledger.codec import Value
+from ledger.codec import Value, decode
 from ledger.errors import BadEncodingError
 from ledger.policy import format_address, parse_address
 from ledger.transaction import Call
 from ledger.types import Address
-from vm.abi import Json, MethodSpec
+from vm.abi import FieldSpec, Json, MethodSpec
 from vm.abi_types import Kind, TypeSpec
 from vm.errors import ContractError, CoreError
 from vm.registry import Registry
+from vm.storage import storage_key
 
 _DECIMAL: Final = re.compile(r"0|-?[1-9][0-9]{0,19}")
 _HEX: Final = re.compile(r"0x(?:[0-9a-fA-F]{2})*")
@@ -114,6 +115,28 @@ def value_to_json(spec: TypeSpec, value: Any) -> Json:
             return {name: value_to_json(item, part) for name, item, part in parts}
         case Kind.NONE | Kind.BOOL | Kind.INT | Kind.TEXT | Kind.ENUM:
             return value
+
+
+def field_key(contract: str, field: FieldSpec, key: Json | None) -> bytes:
+    """Return the raw state key of a storage field, of a map's with a key in JSON. Raises `ContractError` BAD_ARGUMENTS."""
+    if (field.key is None) != (key is None):
+        need = "no key" if field.key is None else "a key"
+        raise ContractError(CoreError.BAD_ARGUMENTS, field=field.name, need=need).within(contract)
+    if field.key is None:
+        return storage_key(contract, field.name)
+    try:
+        return storage_key(contract, field.name, value_from_json(field.key, key))
+    except BadEncodingError as error:
+        raise ContractError(CoreError.BAD_ARGUMENTS, field=field.name, problem=error.message).within(contract) from error
+
+
+def field_value(field: FieldSpec, raw: bytes | None) -> Json:
+    """Return the JSON form of a storage field's raw value, None for none. Raises `BadEncodingError` for bytes of another type."""
+    if raw is None:
+        return None
+    value = decode(raw)
+    field.value.decode(value)
+    return value_to_json(field.value, value)
 
 
 def untyped_to_json(value: Value) -> Json:

@@ -19,6 +19,7 @@ class CoreError(StrEnum):
     UNKNOWN_CONTRACT = "there is no such contract"
     UNKNOWN_METHOD = "the contract has no such method"
     UNKNOWN_EVENT = "the contract has no such event"
+    UNKNOWN_FIELD = "the contract stores nothing under this name"
     WRONG_KIND = "the method cannot be used this way: transactions call write methods, queries read methods"
     BAD_ARGUMENTS = "the arguments do not fit the method"
     OUT_OF_GAS = "the gas limit was reached"

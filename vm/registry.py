@@ -7,7 +7,7 @@ from typing import Any
 
 from ledger.policy import contract_address
 from ledger.types import Address
-from vm.abi import ContractSpec, Json, MethodSpec, document
+from vm.abi import ContractSpec, FieldSpec, Json, MethodSpec, document
 from vm.contract import Contract
 from vm.contracts.asset import NAME as ASSET
 from vm.contracts.asset import Asset
@@ -68,6 +68,16 @@ class Registry:
         if found is None:
             self.entry(contract)
             raise ContractError(CoreError.UNKNOWN_METHOD, method=method).within(contract)
+        return found
+
+    def field(self, contract: str, field: str) -> FieldSpec:
+        """Return one of a contract's storage fields. Raises `ContractError` UNKNOWN_CONTRACT or UNKNOWN_FIELD."""
+        fields = self.entry(contract).spec.storage
+        found = next((item for item in fields if item.name == field), None)
+        if found is None:
+            raise ContractError(CoreError.UNKNOWN_FIELD, field=field[:64], known=", ".join(item.name for item in fields)).within(
+                contract
+            )
         return found
 
     def of_function(self, function: Callable[..., Any]) -> tuple[Entry, MethodSpec]:

@@ -1,22 +1,39 @@
 """What a method's handler works with, and the questions that several of them ask."""
 
+import contextlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Final
 
 from ledger.block import Header
+from ledger.claims import StateClaim, StateEntry
+from ledger.codec import Value
 from ledger.errors import NotFoundError
+from ledger.state_tree import PrunedStateError
 from ledger.transaction import Call
 from ledger.types import BlockHash, Height, TxId
 from node.api import NodeApi, TxStatus
-from node.rpc.jsonrpc import InvalidParamsError, Json
+from node.chain import StateVersion
+from node.missing import pruned
+from node.rpc.jsonrpc import Json
 from node.rpc.schema import MethodTable
 from node.rpc.turns import Turns
-from node.rpc.views import header_view, transaction_view
+from node.rpc.views import header_view, hex_of, transaction_view
 from node.rpc.waits import Waits
+from vm.abi import MethodSpec
 from vm.registry import Registry
 
 VERSION: Final = version("datacar")  # looked up once: it reads files
+
+
+@dataclass(frozen=True, slots=True)
+class At:
+    """How a state read is to be answered: of which height (None: the last), and proven from genesis or from a trusted height."""
+
+    height: int | None = None
+    prove: bool = False
+    trusted_height: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +56,7 @@ class Context:
         return self.node.tip_hash if header == self.node.tip else header.hash(self.node.genesis_hash)
 
     def find_header(self, ref: int | bytes | None) -> Header:
-        """Return the committed header of a height or hash, the last one for None. Raises `NotFoundError`."""
+        """Return the committed header of a height or hash, the last one for None. Raises `NotFoundError`, also `pruned`."""
         node = self.node
         if ref is None:
             return node.tip
@@ -47,33 +64,48 @@ class Context:
         header = None if height is None or height > node.tip.height else node.header(height)
         if header is None:
             shown = ref if isinstance(ref, int) else "0x" + ref.hex()
+            if (oldest := node.held.headers_from) > 1 and (height is None or height < oldest):
+                raise pruned(f"block {shown}, if there is one,", oldest, block=shown)
             raise NotFoundError(
                 "not_found", f"there is no block {shown} here", hint="the tip is in chain_info", block=shown, tip=node.tip.height
             )
         return header
 
-    def check_state_read(self, height: int | None, prove: bool) -> Height:
-        """Return the height that a state read is answered at. Raises `NotFoundError` for states that are not kept."""
-        tip = self.node.tip.height
-        if prove:
-            raise InvalidParamsError("parameter prove: this node does not serve proofs", hint="leave it out", parameter="prove")
-        if height is not None and height > tip:
-            raise NotFoundError("not_found", f"height {height} is not there yet", hint="wait for it", height=height, tip=tip)
-        if height is not None and height < tip:
-            raise NotFoundError(
-                "pruned", f"the state of height {height} is not kept", hint="read at the latest height", oldest=tip, height=height
-            )
-        return tip
+    def version(self, height: int | None) -> StateVersion:
+        """Return the state after a block, of the last one for None. Raises `NotFoundError`: not there yet, or `pruned`."""
+        return self.node.state_at(self.node.tip.height if height is None else Height(height))
+
+    async def read(self, method: MethodSpec, contract: str, args: Sequence[Value], at: At) -> tuple[Value, Json]:
+        """Return what a read method answers, and the fields of the answer that say at which height, and prove it."""
+        node = self.node
+        if at.height is None and not at.prove:
+            return node.query(contract, method.name, args), {"height": node.tip.height}
+        version = self.version(at.height)
+        place = {"height": version.header.height}
+        if not at.prove:
+            return node.query(contract, method.name, args, version), place
+        value, keys = node.query_noting_reads(contract, method.name, args, version)
+        return value, place | {"proof": await self.state_proof(version, keys, at.trusted_height)}
+
+    async def state_proof(self, version: StateVersion, keys: Sequence[bytes], trusted_height: int | None) -> str:
+        """Return the proof, as 0x hex, of what raw state keys have in a version, ascending."""
+        height, trusted = version.header.height, None if trusted_height is None else Height(trusted_height)
+        try:
+            entries = await self.turns.each(keys, lambda key: StateEntry(key, version.get(key), version.prove(key)))
+        except PrunedStateError as error:  # between two turns
+            raise pruned(f"the state of height {height}", self.node.held.states_from, height=height) from error
+        return hex_of(self.node.prove(height, StateClaim(tuple(entries)), trusted).encode())
 
     def decoded_view(self, raw: bytes) -> Json:
         """Return the view of a transaction's bytes; raises the coded error of bytes that are none."""
         return transaction_view(self.registry, self.node.decode_transaction(raw))
 
     async def wait_final(self, tx_id: TxId, timeout_ms: int, valid_until_ms: int | None) -> TxStatus:
-        """Return a transaction's final status. Raises `WaitTimeoutError`, and nothing else: it may have been accepted."""
-        status = self.node.transaction_status(tx_id, valid_until_ms)
-        if status.is_final:
-            return status
+        """Return a transaction's final status. Raises `WaitTimeoutError`: it may have been accepted; or `pruned`."""
+        with contextlib.suppress(NotFoundError):  # what may stand in an older block may also be on its way here
+            status = self.node.transaction_status(tx_id, valid_until_ms)
+            if status.is_final:
+                return status
         with self.waits.one(tx_id):
             return await self.node.wait_final(tx_id, timeout_ms, valid_until_ms)
 

@@ -151,6 +151,11 @@ class JsonCall:
     args: Mapping[str, Json] | list[Json]
 
 
+def _read_json(value: Json) -> Json:
+    _check_json(value)
+    return value
+
+
 def _read_call(value: Json) -> JsonCall:
     if not isinstance(value, dict) or not {"contract", "method"} <= value.keys() <= {"contract", "method", "args"}:
         _refuse("an object {contract, method, args}", value)
@@ -183,6 +188,7 @@ Motes: TypeAlias = Annotated[int, ParamType(_read_motes, {"type": "string", "pat
 Flag: TypeAlias = Annotated[bool, ParamType(_read_bool, {"type": "boolean"})]
 Name: TypeAlias = Annotated[str, _NAME]
 Arguments: TypeAlias = Annotated[Mapping[str, Any] | list[Any], ParamType(_read_arguments, _ARGUMENTS_SCHEMA)]
+JsonValue: TypeAlias = Annotated[Any, ParamType(_read_json, {"description": "in the ABI's JSON forms"})]
 
 _CALL_SCHEMA: Final[Schema] = {
     "type": "object",

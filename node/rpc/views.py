@@ -35,6 +35,7 @@ HEX: Final[Schema] = {"type": "string", "pattern": "^0x([0-9a-f]{2})*$"}
 HASH: Final[Schema] = {"type": "string", "pattern": "^0x[0-9a-f]{64}$"}
 MOTES: Final[Schema] = {"type": "string", "pattern": "^(0|[1-9][0-9]*)$", "description": "motes"}
 ADDRESS: Final[Schema] = {"type": "string", "description": "bech32m"}
+PROOF: Final[Schema] = HEX | {"description": "ledger.proof, canonical bytes: `datacar proof check` takes them"}
 
 
 def shape(base: Mapping[str, Schema] | None = None, /, *, optional: Collection[str] = (), **more: Schema) -> Schema:
@@ -59,9 +60,9 @@ def page(items: Schema) -> Schema:
     return shape(items=array(items), next_cursor=nullable(TEXT))
 
 
-def state_read(value: Schema) -> Schema:
-    """Return the schema of what a state read answers: the height it was read at, and the value."""
-    return shape(height=INTEGER, value=value)
+def state_read(value: Schema, **more: Schema) -> Schema:
+    """Return the schema of what a state read answers: the height it was read at, and the value; with `prove` also the proof."""
+    return shape(more, height=INTEGER, value=value, proof=PROOF, optional=("proof",))
 
 
 def ref(name: str) -> Schema:
@@ -74,7 +75,7 @@ _HEADER: Final = {item.name: _FIXED_HEADER.get(item.name, HASH) for item in fiel
 _ERROR: Final = shape(code=INTEGER, message=TEXT, data={"type": "object"})
 CALL: Final = shape(contract=TEXT, method=TEXT, args={"type": ["object", "array"]})
 _PLACE: Final = {"height": nullable(INTEGER), "index": nullable(INTEGER), "receipt": nullable(ref("Receipt"))}
-_PROOF: Final = nullable(HEX) | {"description": "ledger.receipt_proof: the receipt, certified, from the genesis hash alone"}
+_RECEIPT_PROOF: Final = nullable(HEX) | {"description": "ledger.proof: transaction and receipt, certified"}
 
 COMPONENTS: Final[dict[str, Schema]] = {
     "Header": shape(_HEADER, chain_id=TEXT, hash=HASH),
@@ -94,7 +95,7 @@ COMPONENTS: Final[dict[str, Schema]] = {
         header=ref("Header"),
         bitmap=HEX,
         signatures=array(HEX),
-        signers=nullable(array(TEXT)),
+        signers=array(TEXT),
     ),
     "Receipt": shape(
         kind={"type": "string", "enum": ["transaction", "scheduled"]},
@@ -122,9 +123,9 @@ COMPONENTS: Final[dict[str, Schema]] = {
     ),
     "TransactionStatus": shape(
         _PLACE, id=HASH, status={"type": "string", "enum": ["not_found", "pending", "succeeded", "failed", "expired"]},
-        proof=_PROOF, optional=("proof",),
+        proof=_RECEIPT_PROOF, optional=("proof",),
     ),
-    "Submission": shape(_PLACE, id=HASH, status=TEXT, duplicate=BOOLEAN, proof=_PROOF, optional=("proof", *_PLACE)),
+    "Submission": shape(_PLACE, id=HASH, status=TEXT, duplicate=BOOLEAN, proof=_RECEIPT_PROOF, optional=("proof", *_PLACE)),
     "BatchItem": shape(
         _PLACE, id=nullable(HASH), status=TEXT, duplicate=BOOLEAN, error=_ERROR,
         optional=("status", "duplicate", "error", *_PLACE),
@@ -183,8 +184,8 @@ def header_view(chain_id: str, block_hash: BlockHash, header: Header) -> Json:
     return {"chain_id": chain_id, "hash": hex_of(block_hash), **named}
 
 
-def certificate_view(header: Json, certificate: QuorumCertificate, committee: Committee | None) -> Json:
-    """Return a certificate beside its header's view; `signers` is null where the committee of its height is not at hand."""
+def certificate_view(header: Json, certificate: QuorumCertificate, committee: Committee) -> Json:
+    """Return a certificate by `committee` beside its header's view."""
     return {
         "height": header["height"],
         "view": certificate.view,
@@ -192,7 +193,7 @@ def certificate_view(header: Json, certificate: QuorumCertificate, committee: Co
         "header": header,
         "bitmap": hex_of(certificate.bitmap),
         "signatures": [hex_of(signature) for signature in certificate.signatures],
-        "signers": None if committee is None else list(certificate.signers(committee)),
+        "signers": list(certificate.signers(committee)),
     }
 
 

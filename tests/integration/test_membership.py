@@ -10,15 +10,17 @@ from pathlib import Path
 import pytest
 
 from ledger.block import Status
+from ledger.claims import StateClaim, StateEntry
 from ledger.codec import Value
 from ledger.crypto import public_key
 from ledger.errors import DatacarError
-from ledger.receipt_proof import ReceiptProof
+from ledger.proof import Proof
 from ledger.types import Height, MemberId
 from node.api import TxState
 from node.key_ring import NEXT_SUFFIX
 from node.secret_files import read_seed, write_seed
 from tests.core_network import ADDRESSES, CoreNetwork
+from vm.contracts.asset import balance_key
 from vm.contracts.governance_possession import prove_possession
 
 JOINER = 4
@@ -83,20 +85,25 @@ async def all_vote(net: CoreNetwork, members: set[MemberId], via: int = 0) -> No
     await until(lambda: all(driver.replica._signer.state.floor.height >= height for driver in drivers))
 
 
-async def proof_holds(net: CoreNetwork) -> None:
-    """A receipt certified by the third committee is believed from genesis on, and not with a handover missing or out of place."""
+async def proofs_hold(net: CoreNetwork) -> None:
+    """Under the third committee: receipts and states of all times are believed from genesis on, and not with a handover amiss."""
     service, item = net.service(0), net.transfer(0, ADDRESSES[1], 1)
     await service.submit([item.raw])
     await service.wait_final(item.id, 15_000)
     proof = service.prove_receipt(item.id)
     assert proof is not None
-    genesis_hash = net.genesis.spec.hash
-    ReceiptProof.decode(proof.encode()).verify(genesis_hash)
+    genesis_hash, key = net.genesis.spec.hash, balance_key(ADDRESSES[1])
+    assert Proof.decode(proof.encode()).verify(genesis_hash).epoch == 2
     assert len(proof.handovers) == 2
     first, second = proof.handovers
     for bad in ((), (first,), (second,), (second, first), (first, first), (first, replace(second, following=first.following))):
         with pytest.raises(DatacarError):
             replace(proof, handovers=bad).verify(genesis_hash)
+    for height in range(service.tip.height + 1):
+        version = service.state_at(Height(height))
+        claim = StateClaim((StateEntry(key, version.get(key), version.prove(key)),))
+        believed = service.prove(Height(height), claim).verify(genesis_hash)
+        assert believed.epoch == sum(step.certificate.header.height < height for step in proof.handovers)
 
 
 async def test_organisation_joins_follows_votes_and_another_leaves(tmp_path: Path) -> None:
@@ -126,7 +133,7 @@ async def test_organisation_joins_follows_votes_and_another_leaves(tmp_path: Pat
     await net.start(0, 2, 3, JOINER)
     assert net.drivers[JOINER].chain.committee.size == 4, "the committee is read from the state, not from genesis"
     await all_vote(net, {keys.member.id for keys in net.keys} - {gone})
-    await proof_holds(net)
+    await proofs_hold(net)
     await net.stop()
     assert net.failures == []
 

@@ -29,7 +29,9 @@ from vm.registry import default_registry
 CONTRACT_METHODS: Final = {
     "rpc.discover", "chain_info", "chain_getBlock", "chain_getHeader", "chain_getCommit", "chain_listBlocks", "tx_send",
     "tx_sendBatch", "tx_get", "tx_wait", "tx_decode", "tx_simulate", "account_get", "contract_list", "contract_abi",
+    "tx_list", "event_list", "chain_getStateNode",
     "contract_query", "mempool_status", "consensus_status", "consensus_members", "consensus_evidence",
+    "state_get", "chain_proveHeader", "chain_listHandovers", "chain_getCommittee",
     "net_peers", "node_status", "node_capabilities", "gov_list", "gov_get",
     "dev_faucet",
 }  # fmt: skip
@@ -147,6 +149,10 @@ async def test_every_answer_fits_its_declared_schema(rpc: Rpc) -> None:
         ("chain_getCommit", {"height": 1}),
         ("chain_listBlocks", {"limit": 1}),
         ("account_get", {"address": alice}),
+        ("account_get", {"address": alice, "prove": True, "height": 0}),
+        ("contract_query", {"contract": "asset", "method": "supply", "prove": True, "trusted_height": 1}),
+        ("state_get", {"contract": "asset", "field": "supplies", "key": "DATR", "prove": True}),
+        ("chain_proveHeader", {"height": 1, "trusted_height": 1}),
         ("contract_abi", {"name": "asset"}),
         ("contract_query", {"contract": "asset", "method": "balance_of", "args": [alice]}),
         ("dev_faucet", {"address": alice, "wait": "final"}),
@@ -168,6 +174,7 @@ async def test_the_document_lists_what_is_served(rpc: Rpc) -> None:
         ("valid_until_ms", False),
         ("timeout_ms", False),
         ("prove", False),
+        ("trusted_height", False),
     ]
     assert all(method["summary"] for method in document["methods"])
 
@@ -212,7 +219,8 @@ async def test_positional_and_named_parameters_mean_the_same(rpc: Rpc) -> None:
         ("account_get", {"address": format_address(ALICE), "height": "1"}, "height"),
         ("account_get", {"address": format_address(ALICE), "height": True}, "height"),
         ("account_get", {"address": format_address(ALICE), "height": 1.0}, "height"),
-        ("account_get", {"address": format_address(ALICE), "prove": True}, "prove"),
+        ("account_get", {"address": format_address(ALICE), "prove": 1}, "prove"),
+        ("state_get", {"contract": "asset", "field": "supplies", "key": 1.5}, "key"),
         ("account_get", {"address": format_address(ALICE), "adress": "x"}, "adress"),
         ("tx_get", {"id": "0x12"}, "id"),
         ("tx_get", {"id": "12" * 33}, "id"),
@@ -272,16 +280,6 @@ async def test_blocks_that_are_not_there(rpc: Rpc) -> None:
         error = await rpc.fails("chain_getBlock", **params)
         assert (error["code"], error["data"]["reason"], error["data"]["tip"]) == (-32001, "not_found", 0)
     assert (await rpc.fails("chain_getCommit"))["data"]["reason"] == "not_found"  # genesis has no certificate
-
-
-async def test_states_that_are_not_kept_are_pruned(rpc: Rpc) -> None:
-    await rpc.ok("tx_send", raw=raw_of(pay(rpc.node)))
-    old = await rpc.fails("account_get", address=format_address(ALICE), height=0)
-    assert (old["code"], old["data"]["reason"], old["data"]["oldest"]) == (-32001, "pruned", 1)
-    new = await rpc.fails("account_get", address=format_address(ALICE), height=2)
-    assert (new["code"], new["data"]["reason"]) == (-32001, "not_found")
-    here = await rpc.ok("account_get", address=format_address(ALICE), height=1)
-    assert (here["height"], here["value"]["balance"]) == (1, "5")
 
 
 async def test_pages_go_down_to_genesis(rpc: Rpc) -> None:

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Annotated, Any, Final
 
 from ledger.errors import NotFoundError
+from node.chain import StateVersion
 from node.rpc.context import Context
 from node.rpc.jsonrpc import Json
 from node.rpc.methods.chain import Cursor, Limit, cursor_number
@@ -17,10 +18,10 @@ METHODS: Final = MethodTable()
 ProposalId = Annotated[int, integer(1, MAX_SAFE_INT)]
 
 
-def ask(rpc: Context, method: Callable[..., Any], *args: Any) -> Any:
-    """Return what a read method of the contract answers, as a Python object."""
+def ask(rpc: Context, method: Callable[..., Any], *args: Any, version: StateVersion | None = None) -> Any:
+    """Return what a read method of the contract answers, as a Python object; on the last state or another version."""
     entry, spec = rpc.registry.of_function(method)
-    return spec.returns.decode(rpc.node.query(entry.name, spec.name, spec.encode_args(args)))
+    return spec.returns.decode(rpc.node.query(entry.name, spec.name, spec.encode_args(args), version))
 
 
 @METHODS.method("gov_list", result=page(ref("Proposal")))

@@ -1,5 +1,6 @@
 """`consensus_*`, `net_*`, `node_*` and `mempool_*`: how the protocol, the members and this node are doing."""
 
+from dataclasses import asdict
 from typing import Final
 
 from consensus.evidence import Evidence
@@ -62,11 +63,11 @@ async def consensus_members(rpc: Context, height: HeightNumber | None = None) ->
     `quorum` of them decide and `faults` may be faulty; the epoch counts the committees, `changed_height` is the block that made
     this one.
     """
-    at = rpc.check_state_read(height, prove=False)
-    committee: CommitteeInfo = ask(rpc, Governance.committee)
-    observers: tuple[MemberRecord, ...] = ask(rpc, Governance.observers)
+    version = rpc.version(height)
+    committee: CommitteeInfo = ask(rpc, Governance.committee, version=version)
+    observers: tuple[MemberRecord, ...] = ask(rpc, Governance.observers, version=version)
     return {
-        "height": at,
+        "height": version.header.height,
         "epoch": committee.epoch,
         "changed_height": committee.changed_height,
         "quorum": committee.quorum,
@@ -133,11 +134,12 @@ async def mempool_status(rpc: Context) -> Json:
         subscriptions=BOOLEAN,
         receipt_proofs=BOOLEAN,
         state_proofs=BOOLEAN,
+        held=shape(headers_from=INTEGER, receipts_from=INTEGER, bodies_from=INTEGER, states_from=INTEGER),
         development=BOOLEAN,
     ),
 )
 async def node_capabilities(rpc: Context) -> Json:
-    """Return what this node serves and the bounds of a request."""
+    """Return what this node serves, the bounds of a request, and from which height on it holds what; genesis it always has."""
     development = rpc.node.development
     names = sorted(name for name, method in rpc.methods.by_name.items() if development or not method.development)
     return {
@@ -150,6 +152,7 @@ async def node_capabilities(rpc: Context) -> Json:
         "websocket": True,
         "subscriptions": False,
         "receipt_proofs": True,
-        "state_proofs": False,
+        "state_proofs": True,
+        "held": asdict(rpc.node.held),
         "development": development,
     }

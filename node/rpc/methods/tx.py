@@ -4,7 +4,7 @@ from typing import Annotated, Final
 
 from ledger.errors import BadEncodingError, DatacarError, TooLargeError, unreachable
 from ledger.transaction import Call
-from ledger.types import TxId
+from ledger.types import Height, TxId
 from node.api import Submission, TxStatus
 from node.rpc import views
 from node.rpc.context import Context
@@ -14,6 +14,7 @@ from node.rpc.schema import (
     CallJson,
     Flag,
     Hash,
+    HeightNumber,
     HexBytes,
     JsonCall,
     MethodTable,
@@ -41,16 +42,22 @@ _HEX: Final = hex_bytes()
 
 @METHODS.method("tx_send", result=ref("Submission"))
 async def send(
-    rpc: Context, raw: HexBytes, wait: Wait = "accepted", timeout_ms: TimeoutMs = DEFAULT_TIMEOUT_MS, prove: Flag = False
+    rpc: Context,
+    raw: HexBytes,
+    wait: Wait = "accepted",
+    timeout_ms: TimeoutMs = DEFAULT_TIMEOUT_MS,
+    prove: Flag = False,
+    trusted_height: HeightNumber | None = None,
 ) -> Json:
     """Send a signed transaction. Sending the same bytes again is safe: it answers `duplicate` and where the first one stands.
 
     `none` and `accepted` answer when the node took it into its pool, `final` when it succeeded, failed or expired. A refusal is
-    an error in any case. `wait_timeout` says that the outcome is open: go on with `tx_wait`. `prove` adds the receipt's `proof`.
+    an error in any case. `wait_timeout` says that the outcome is open: go on with `tx_wait`. `prove` adds the receipt's `proof`,
+    from genesis or, shorter, for one who trusts the block of `trusted_height`.
     """
     [submission] = await rpc.node.submit([raw])
     answer = await settled(rpc, submission, raw, wait, timeout_ms)
-    return answer | _proof(rpc, answer) if prove else answer
+    return answer | _proof(rpc, answer, trusted_height) if prove else answer
 
 
 async def settled(rpc: Context, submission: Submission, raw: bytes | None, wait: str, timeout_ms: int) -> Json:
@@ -109,12 +116,19 @@ def _batch_item(rpc: Context, submission: Submission) -> Json:
 
 
 @METHODS.method("tx_get", result=ref("TransactionStatus"))
-async def get(rpc: Context, id_: Hash, valid_until_ms: TimeMs | None = None, prove: Flag = False) -> Json:
+async def get(
+    rpc: Context,
+    id_: Hash,
+    valid_until_ms: TimeMs | None = None,
+    prove: Flag = False,
+    trusted_height: HeightNumber | None = None,
+) -> Json:
     """Return where a transaction stands; with `valid_until_ms` an id never seen here can be answered as expired.
 
-    `prove` adds the `proof` of a receipt: canonical bytes that anyone can check with the genesis hash alone.
+    `prove` adds the `proof` of a receipt: canonical bytes that anyone can check with the genesis hash alone or, shorter, knowing
+    the block of `trusted_height`. Errors: pruned, where the receipt is not kept or the id may be older than what is.
     """
-    return _status(rpc, rpc.node.transaction_status(TxId(id_), valid_until_ms), prove)
+    return _status(rpc, rpc.node.transaction_status(TxId(id_), valid_until_ms), prove, trusted_height)
 
 
 @METHODS.method("tx_wait", result=ref("TransactionStatus"))
@@ -124,21 +138,23 @@ async def wait(
     valid_until_ms: TimeMs | None = None,
     timeout_ms: TimeoutMs = DEFAULT_TIMEOUT_MS,
     prove: Flag = False,
+    trusted_height: HeightNumber | None = None,
 ) -> Json:
     """Return a transaction's final status as soon as there is one. Errors: wait_timeout. `prove` as in `tx_get`."""
-    return _status(rpc, await rpc.wait_final(TxId(id_), timeout_ms, valid_until_ms), prove)
+    return _status(rpc, await rpc.wait_final(TxId(id_), timeout_ms, valid_until_ms), prove, trusted_height)
 
 
-def _status(rpc: Context, status: TxStatus, prove: bool) -> Json:
+def _status(rpc: Context, status: TxStatus, prove: bool, trusted_height: int | None) -> Json:
     view = views.status_view(rpc.registry, status, rpc.calls_behind(status))
-    return view | _proof(rpc, view) if prove else view
+    return view | _proof(rpc, view, trusted_height) if prove else view
 
 
-def _proof(rpc: Context, view: Json) -> Json:
+def _proof(rpc: Context, view: Json, trusted_height: int | None) -> Json:
     """Return the proof of the receipt in a view; null where there is no receipt yet."""
     if view.get("receipt") is None:
         return {"proof": None}
-    proof = rpc.node.prove_receipt(TxId(bytes.fromhex(view["id"][2:])))
+    trusted = None if trusted_height is None else Height(trusted_height)
+    proof = rpc.node.prove_receipt(TxId(bytes.fromhex(view["id"][2:])), trusted)
     return {"proof": None if proof is None else views.hex_of(proof.encode())}
 
 
