@@ -38,6 +38,7 @@ class Intake:
         self._held: dict[MemberId, tuple[int, int]] = {}
         self._wanted: dict[TxHash, bytes] = {}
         self._extra: dict[TxHash, Transaction] = {}
+        self._closed: Callable[[], DatacarError] | None = None
 
     @contextlib.asynccontextmanager
     async def turn(self) -> AsyncIterator[None]:
@@ -57,6 +58,8 @@ class Intake:
 
     def admit(self, transaction: Transaction, now_ms: int) -> None:
         """Take a wallet's transaction that is neither committed nor pending. Cheap checks come first, the signature last."""
+        if self._closed is not None:
+            raise self._closed()
         self._check_time(transaction, now_ms)
         self._check_backlog()
         self.mempool.check_room(transaction)
@@ -66,6 +69,10 @@ class Intake:
         self.chain.executor.check_funds(self.chain.store.state, context, transaction)
         if self.mempool.add(transaction):
             self._on_accepted(transaction, True)
+
+    def close(self, refusal: Callable[[], DatacarError]) -> None:
+        """Refuse wallets' transactions from now on, each with an error of its own: this node has stopped taking part."""
+        self._closed = refusal
 
     def _check_time(self, transaction: Transaction, now_ms: int, *, leeway_ms: int = 0) -> None:
         """Refuse what no later block can hold: nothing expires by a local clock, only a far future is judged by it."""

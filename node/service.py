@@ -7,6 +7,7 @@ from genesis.block import GenesisBlock
 from ledger.types import MemberId
 from node.api import ConsensusStatus, PeerStatus, Readiness
 from node.chain_service import ChainService
+from node.disk_watch import DiskOutageError, Outage
 from node.driver import Driver
 from p2p.peers import PeerInfo
 
@@ -22,6 +23,16 @@ class NodeService(ChainService):
         super().__init__(genesis, driver.chain, driver.intake, driver.finality, faucet_seed, driver.clock)
         self._driver = driver
         self._started_ms = driver.clock()
+        self._outage: Outage | None = None
+
+    def stand_down(self, outage: Outage) -> None:
+        """Say from now on that the disk fails, take no transaction, and end the waits: the driver has stopped for good.
+
+        What is stored can be read all the same. Called again with the outage as it stands now.
+        """
+        self._outage = outage
+        self._driver.intake.close(lambda: DiskOutageError(outage))
+        self._driver.finality.close(f"this node cannot write to its disk ({outage.reason})")
 
     @property
     def member_id(self) -> MemberId:
@@ -35,6 +46,8 @@ class NodeService(ChainService):
 
     def _stalled(self) -> str | None:
         replica = self._driver.replica
+        if self._outage is not None:
+            return str(self._outage)
         if replica.halted is not None:
             return replica.halted.reason
         if missing := self._missing_for_quorum():
@@ -79,6 +92,7 @@ class NodeService(ChainService):
         """Return whether this node can serve and why not."""
         missing, behind = self._missing_for_quorum(), self._driver.sync.target - self.tip.height
         checks = {
+            "disk": "ok" if self._outage is None else str(self._outage),
             "quorum": f"not connected: {', '.join(missing)}" if missing else "ok",
             "sync": f"{behind} blocks behind" if behind > LAG_BLOCKS else "ok",
             "consensus": "ok" if self._driver.replica.halted is None else self._driver.replica.halted.reason,

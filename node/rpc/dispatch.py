@@ -30,6 +30,10 @@ class Dispatcher:
         self._context = Context(node, registry, METHODS, max_body_bytes, Turns(), Waits(limits.BATCH_WAITS))
         self._observe = observe
 
+    def serve(self, node: NodeApi) -> None:
+        """Answer for another node from the next message on."""
+        self._context = replace(self._context, node=node)
+
     async def answer(self, body: bytes, waits: Waits | None = None) -> bytes | None:
         """Return the answer to a message of any bytes; None where there is nothing to answer (notifications only).
 

@@ -14,10 +14,15 @@ class Metrics:
 
     def __init__(self, node: NodeApi) -> None:
         self._registry = CollectorRegistry()
-        self._registry.register(_NodeCollector(node))
+        self._collector = _NodeCollector(node)
+        self._registry.register(self._collector)
         self._requests = Counter(
             "datacar_rpc_requests", "JSON-RPC requests answered", ["method", "outcome"], registry=self._registry
         )
+
+    def serve(self, node: NodeApi) -> None:
+        """Read another node from now on; requests are counted on."""
+        self._collector.node = node
 
     def observe(self, method: str, outcome: str) -> None:
         """Count a request: its method and `ok` or the reason of its error. Both come from closed lists."""
@@ -32,11 +37,11 @@ class _NodeCollector(Collector):
     """Turns a node's answers into metric families."""
 
     def __init__(self, node: NodeApi) -> None:
-        self._node = node
+        self.node = node
 
     def collect(self) -> Iterable[Metric]:
         """Yield the families as they stand now."""
-        node, status = self._node, self._node.status()
+        node, status = self.node, self.node.status()
         yield GaugeMetricFamily("datacar_height", "Height of the last committed block", node.tip.height)
         yield GaugeMetricFamily("datacar_view", "View the protocol is in", node.consensus_status().view)
         yield GaugeMetricFamily("datacar_block_time_seconds", "Timestamp of the last block", node.tip.timestamp_ms / 1_000)

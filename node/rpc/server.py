@@ -90,6 +90,12 @@ class RpcServer:
         if runner is not None:
             await runner.cleanup()
 
+    def serve(self, node: NodeApi) -> None:
+        """Answer for another node from now on, on the same connections; what is being answered is answered by the one before."""
+        self._node = node
+        self._metrics.serve(node)
+        self._dispatcher.serve(node)
+
     # ---- what every request passes
 
     @web.middleware

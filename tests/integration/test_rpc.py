@@ -17,12 +17,12 @@ import pytest
 from datacar import AsyncClient, Client, Wallet, errors
 from ledger.policy import parse_address
 from ledger.transaction import Call
-from node.app import running_node
 from node.commands.dev_accounts import dev_blueprint
 from node.config import load_config
 from node.devnet import create
 from node.rpc import limits
 from tests.memory_node import FAUCET_SEED, MemoryNode
+from tests.running_node import running_node
 from tests.served_node import MAX_BODY, LoopThread, Served, serve
 
 FAUCET: Final = Wallet.from_seed(FAUCET_SEED)
@@ -352,7 +352,7 @@ def test_a_real_node_serves_wallets(tmp_path: Path) -> None:
     url = f"http://127.0.0.1:{config.rpc.port}"
 
     async def enter(stack: contextlib.AsyncExitStack) -> None:
-        await stack.enter_async_context(running_node(config, lambda error: pytest.fail(repr(error))))
+        await stack.enter_async_context(running_node(config))
 
     with LoopThread(enter), Client(url) as client:
         genesis_hash = client.chain_info().genesis_hash
