@@ -23,8 +23,8 @@ class Store(Reader, Protocol):
         """Write all of `changes` or none of them; None deletes, and deleting what is not there is no error."""
         ...
 
-    def iterate(self, prefix: bytes = b"") -> Iterator[tuple[bytes, bytes]]:
-        """Yield the pairs whose key starts with `prefix`, ascending, as they stood at the call."""
+    def iterate(self, prefix: bytes = b"", start: bytes = b"") -> Iterator[tuple[bytes, bytes]]:
+        """Yield the pairs whose key starts with `prefix`, ascending from key `start` on, as they stood at the call."""
         ...
 
 
@@ -48,9 +48,9 @@ class MemoryStore:
             else:
                 self._data[key] = value
 
-    def iterate(self, prefix: bytes = b"") -> Iterator[tuple[bytes, bytes]]:
-        """Yield the pairs whose key starts with `prefix`, ascending, as they stood at the call."""
-        return iter(sorted(pair for pair in self._data.items() if pair[0].startswith(prefix)))
+    def iterate(self, prefix: bytes = b"", start: bytes = b"") -> Iterator[tuple[bytes, bytes]]:
+        """Yield the pairs whose key starts with `prefix`, ascending from key `start` on, as they stood at the call."""
+        return iter(sorted(pair for pair in self._data.items() if pair[0].startswith(prefix) and pair[0] >= start))
 
     def __len__(self) -> int:
         return len(self._data)

@@ -10,13 +10,18 @@ from typing import Protocol
 
 from ledger.block import Block, Header, Receipt
 from ledger.certificate import QuorumCertificate
+from ledger.claims import Claim
 from ledger.codec import Value
 from ledger.committee import Committee
+from ledger.committee_chain import Handover
 from ledger.errors import DatacarError
 from ledger.parameters import ChainParameters
-from ledger.receipt_proof import ReceiptProof
+from ledger.proof import Proof
 from ledger.transaction import Call, Transaction
 from ledger.types import Address, BlockHash, Height, MemberId, TxId
+from node.block_store import Held
+from node.chain import StateVersion
+from node.lists import Lists
 
 
 class TxState(StrEnum):
@@ -135,9 +140,6 @@ class NodeApi(Protocol):
     def tx_ids(self, height: Height) -> tuple[TxId, ...] | None:
         """Return the ids of a committed block's transactions in order."""
 
-    def receipts(self, height: Height) -> tuple[Receipt, ...] | None:
-        """Return the receipts of a committed block in order."""
-
     def height_of(self, block_hash: BlockHash) -> Height | None:
         """Return the height of a committed block."""
 
@@ -157,11 +159,45 @@ class NodeApi(Protocol):
         """Return what proves that members contradicted themselves: `consensus.evidence.Evidence` in canonical bytes."""
         ...
 
-    def prove_receipt(self, tx_id: TxId) -> ReceiptProof | None:
-        """Return the proof of a committed transaction's receipt, or None when it is not in a block."""
+    def prove_receipt(self, tx_id: TxId, trusted: Height | None = None) -> Proof | None:
+        """Return the proof of a committed transaction's receipt, or None when it is not in a block.
 
-    def query(self, contract: str, method: str, args: Sequence[Value]) -> Value:
-        """Return what a read-only method answers on the committed state of the tip."""
+        From genesis, or short for those who trust the block of height `trusted`. Raises `NotFoundError` `pruned`.
+        """
+
+    def prove(self, height: Height, claim: Claim, trusted: Height | None = None) -> Proof:
+        """Return the proof of a claim about a block, as `prove_receipt` does. Raises `NotFoundError`."""
+        ...
+
+    def handovers(self, start: Height, stop: Height) -> tuple[Handover, ...]:
+        """Return the changes of the committee in the blocks from `start` on and below `stop`."""
+        ...
+
+    def committee_at(self, height: Height) -> Committee:
+        """Return the committee that certified a block."""
+        ...
+
+    @property
+    def held(self) -> Held:
+        """From which height on this node holds what."""
+        ...
+
+    @property
+    def lists(self) -> Lists:
+        """What lists of transactions and events are read from."""
+
+    def query(self, contract: str, method: str, args: Sequence[Value], version: StateVersion | None = None) -> Value:
+        """Return what a read-only method answers on the committed state of the tip, or on another version."""
+
+    def query_noting_reads(
+        self, contract: str, method: str, args: Sequence[Value], version: StateVersion
+    ) -> tuple[Value, tuple[bytes, ...]]:
+        """Return what a read-only method answers and the raw keys it read: their proofs prove the answer (`vm.proven`)."""
+        ...
+
+    def state_at(self, height: Height) -> StateVersion:
+        """Return the state after a committed block. Raises `NotFoundError`: not there yet, or `pruned`."""
+        ...
 
     def simulate(self, transaction: Transaction) -> Receipt:
         """Return the outcome that the transaction would have on the committed state of the tip."""

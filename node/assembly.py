@@ -1,8 +1,8 @@
 """Puts a node together from its configuration: disk, chain, replica, pool, transport and driver, without its RPC."""
 
 import contextlib
-from collections.abc import AsyncIterator, Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from dataclasses import dataclass, field
 from importlib.metadata import version
 from typing import TypeAlias
 
@@ -21,15 +21,17 @@ from node.block_store import BlockStore
 from node.chain import Chain
 from node.clock import Clock, now_ms
 from node.config import NodeConfig
+from node.damage import open_or_heal
 from node.driver import Driver
 from node.finality import Finality
+from node.install import clean_up
 from node.intake import Intake
 from node.key_ring import FileKeyRing, KeyRing
 from node.mempool import Mempool, MempoolLimits
 from node.ports import Network
+from node.pruning import Keep
 from node.secret_files import read_secret
 from node.sign_file import SignFile, open_sign_file
-from node.storage import open_block_store
 from p2p.messages import Application
 from p2p.peers import Handler
 from p2p.tls import LocalIdentity
@@ -81,6 +83,9 @@ class Settings:
     mempool: MempoolLimits
     batch_delay_ms: int
     resend_ms: int
+    keep: Keep = field(default_factory=Keep)
+    snapshot_distance: int = 1_000
+    indexes: bool = True
 
 
 Connect: TypeAlias = Callable[[Handler, Callable[[], Height], Iterable[Member]], Network]
@@ -97,7 +102,9 @@ def build_driver(
     fail: Callable[[BaseException], None],
 ) -> Driver:
     """Put a node together on any disk, clock and network; it takes part once it is started."""
-    chain = Chain(genesis, store, Executor(default_registry()))
+    for _ in clean_up(store):  # what a crash left of a state that was being installed
+        pass
+    chain = Chain(genesis, store, Executor(default_registry()), indexes=settings.indexes)
     mempool = Mempool(settings.mempool)
     switchboard = _Switchboard()
     switchboard.driver = Driver(
@@ -110,6 +117,8 @@ def build_driver(
         network=connect(switchboard, switchboard.tip, (*chain.committee.members, *chain.membership.observers)),
         clock=clock,
         batch_delay_ms=settings.batch_delay_ms,
+        keep=settings.keep,
+        snapshot_distance=settings.snapshot_distance,
         fail=fail,
     )
     return switchboard.driver
@@ -125,11 +134,33 @@ def _replica(settings: Settings, chain: Chain, state: SignState | None) -> Repli
     return Replica(replica_config, chain.committee, Tip(chain.tip, chain.tip_hash, chain.tip_certificate), state)
 
 
+@dataclass(frozen=True, slots=True)
+class Disk:
+    """What a node keeps: the chain, and what it has signed."""
+
+    store: BlockStore
+    sign_file: SignFile
+
+
+@contextlib.contextmanager
+def open_disk(config: NodeConfig, genesis: GenesisBlock, fail: Callable[[BaseException], None]) -> Iterator[Disk]:
+    """The node's files, open until the context is left. Raises `StorageError`, or `OSError` for the sign-state's files.
+
+    `fail` is told of every error of the open store, whoever used it, before its user is.
+    """
+    with contextlib.ExitStack() as stack:
+        store = open_or_heal(config.node.data_dir, genesis.spec.hash, config.storage.on_damage, fail)
+        stack.callback(store.close)
+        sign_file = open_sign_file(config.node.data_dir)
+        stack.callback(sign_file.close)
+        yield Disk(store, sign_file)
+
+
 @contextlib.asynccontextmanager
-async def running_driver(
-    config: NodeConfig, genesis: GenesisBlock, fail: Callable[[BaseException], None], clock: Clock = now_ms
+async def driver_on(
+    disk: Disk, config: NodeConfig, genesis: GenesisBlock, fail: Callable[[BaseException], None], clock: Clock = now_ms
 ) -> AsyncIterator[Driver]:
-    """A driver that takes part in consensus over sockets; leaving the context stops it and closes its files."""
+    """A driver that takes part in consensus over sockets. After the context it does not, but still answers from its open disk."""
     settings = _settings(config)
     transports: list[Transport] = []
 
@@ -138,25 +169,42 @@ async def running_driver(
         return transports[0]
 
     async with contextlib.AsyncExitStack() as stack:
-        store = open_block_store(config.node.data_dir / "db", genesis.spec.hash)
-        stack.callback(store.close)
-        sign_file = open_sign_file(config.node.data_dir)
-        stack.callback(sign_file.close)
-        driver = build_driver(genesis, store, sign_file, settings, clock, connect, fail)
-        if not config.node.join:
+        driver = build_driver(genesis, disk.store, disk.sign_file, settings, clock, connect, fail)
+        signed = disk.sign_file.load()
+        if signed is not None and signed.floor.height > driver.chain.tip.height + 1:
+            # An older chain than our votes are of cannot know who we have become since.
+            log.warning("blocks that were here are lost: fetching them", tip=driver.chain.tip.height, signed=signed.floor.height)
+        elif not config.node.join:
             check_identity(driver.chain, settings)
-        await transports[0].start()
         stack.push_async_callback(transports[0].stop)
-        driver.start()
+        await transports[0].start()
         stack.push_async_callback(driver.stop)
+        driver.start()
         yield driver
+
+
+@contextlib.asynccontextmanager
+async def running_driver(
+    config: NodeConfig, genesis: GenesisBlock, fail: Callable[[BaseException], None], clock: Clock = now_ms
+) -> AsyncIterator[Driver]:
+    """A driver that takes part in consensus over sockets; leaving the context stops it and closes its files."""
+    with open_disk(config, genesis, fail) as disk:
+        async with driver_on(disk, config, genesis, fail, clock) as driver:
+            yield driver
 
 
 def _settings(config: NodeConfig) -> Settings:
     limits = MempoolLimits(config.mempool.max_transactions, config.mempool.max_bytes, config.mempool.sender_share_percent)
-    me = MemberId(config.node.member_id)
+    storage, consensus = config.storage, config.consensus
     return Settings(
-        me, FileKeyRing(config.node.consensus_key), limits, config.consensus.batch_delay_ms, config.consensus.resend_ms
+        MemberId(config.node.member_id),
+        FileKeyRing(config.node.consensus_key),
+        limits,
+        consensus.batch_delay_ms,
+        consensus.resend_ms,
+        Keep(storage.keep_states, storage.keep_bodies, storage.snapshot_every, storage.snapshots),
+        storage.snapshot_distance,
+        storage.indexes,
     )
 
 

@@ -5,7 +5,7 @@ decided. `commit` alone changes anything, in one atomic synced batch.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from types import MappingProxyType
 from typing import Final
@@ -14,15 +14,17 @@ from genesis.block import GenesisBlock
 from ledger.block import Block, Header
 from ledger.certificate import QuorumCertificate
 from ledger.committee import Committee
-from ledger.errors import RejectedError, invariant
+from ledger.errors import NotFoundError, RejectedError, invariant
 from ledger.hashing import ZERO_HASH
 from ledger.list_root import list_root
 from ledger.parameters import ChainParameters
 from ledger.policy import contract_address
-from ledger.state_tree import StateRoot, StateTree, TreeUpdate
+from ledger.state_proof import StateProof
+from ledger.state_tree import CorruptStateError, StateRoot, StateTree, TreeUpdate
 from ledger.transaction import Transaction
 from ledger.types import BlockHash, Height, MemberId, TxId, View
 from node.block_store import BlockStore, StorageError
+from node.indexes import Indexer
 from node.mempool import Mempool
 from vm.context import RECENT_BLOCKS, BlockContext
 from vm.contracts.governance_state import Membership, read_membership, touches_membership
@@ -63,6 +65,42 @@ class ExecutedBlock:
         return Block(self.header, tuple(transaction.raw for transaction in self.transactions))
 
 
+@dataclass(frozen=True, slots=True)
+class StateVersion:
+    """The state after one committed block, as it stays readable until it is pruned; a `vm.overlay.StateReader`."""
+
+    header: Header
+    root: StateRoot
+    tree: StateTree = field(repr=False, compare=False)
+
+    def get(self, key: bytes) -> bytes | None:
+        """Return the value of a raw state key, or None."""
+        return self.tree.get(self.root, key)
+
+    def prove(self, key: bytes) -> StateProof:
+        """Return the proof of a raw state key's value or absence, under the header's state root."""
+        return self.tree.prove(self.root, key)
+
+
+class RecentHashes(Mapping[Height, bytes]):
+    """The hashes of a range of blocks, read when asked for: few reads of the past ask for any."""
+
+    def __init__(self, store: BlockStore, heights: range) -> None:
+        self._store = store
+        self._heights = heights
+
+    def __getitem__(self, height: Height) -> bytes:
+        if height not in self._heights:
+            raise KeyError(height)
+        return self._store.hash_of(height)
+
+    def __iter__(self) -> Iterator[Height]:
+        return map(Height, self._heights)
+
+    def __len__(self) -> int:
+        return len(self._heights)
+
+
 class Overlaid:
     """A state with the changes of a block on top."""
 
@@ -78,13 +116,14 @@ class Overlaid:
 class Chain:
     """The committed chain and what can be put on top of it."""
 
-    def __init__(self, genesis: GenesisBlock, store: BlockStore, executor: Executor) -> None:
+    def __init__(self, genesis: GenesisBlock, store: BlockStore, executor: Executor, *, indexes: bool = True) -> None:
         self.genesis_hash = genesis.spec.hash
         self.parameters: ChainParameters = genesis.spec.parameters
         self._fixed = Membership(genesis.spec.committee, (), ())
         self.store = store
         self.executor = executor
         self._tree = StateTree(self.genesis_hash, store.raw)
+        self._indexes = indexes
         if store.tip_height() is None:
             self._write_genesis(genesis)
         self._load_tip()
@@ -94,7 +133,7 @@ class Chain:
         invariant(update.root.digest == genesis.header.state_root, "the genesis header commits to the genesis state")
         block = Block(genesis.header, ())
         block_hash, committee = genesis.header.hash(self.genesis_hash), genesis.spec.committee
-        self.store.commit(block, block_hash, None, (), (), genesis.state, update.nodes, committee)
+        self.store.commit(block, block_hash, None, (), (), genesis.state, update, committee)
 
     def _load_tip(self) -> None:
         height = self.store.tip_height()
@@ -107,8 +146,10 @@ class Chain:
         self.tip_hash = header.hash(self.genesis_hash)
         self.tip_certificate = self.store.certificate(height)
         self._root: StateRoot = root
+        self._indexer = Indexer(self.store.raw, self.executor.registry, height) if self._indexes else None
         self.membership = self._membership(self.store.state)
-        self._recent = {at: self.store.hash_of(at) for at in map(Height, range(max(0, height - RECENT_BLOCKS + 1), height + 1))}
+        first = max(self.store.held.headers_from, height - RECENT_BLOCKS + 1)
+        self._recent = {at: self.store.hash_of(at) for at in map(Height, range(first, height + 1))}
 
     def _membership(self, state: StateReader) -> Membership:
         """Return the members as of a state: fixed at genesis on a chain without the governance contract."""
@@ -121,15 +162,54 @@ class Chain:
 
     def context(self, timestamp_ms: int) -> BlockContext:
         """Return what execution takes from a block on the tip."""
+        return self._context(Height(self.tip.height + 1), timestamp_ms, MappingProxyType(self._recent))
+
+    def context_at(self, header: Header) -> BlockContext:
+        """Return what a read of the state after a committed block takes from the chain."""
+        if header.height == self.tip.height:
+            return self.context(header.timestamp_ms)
+        first = max(self.store.held.headers_from, header.height - RECENT_BLOCKS + 1)
+        recent = RecentHashes(self.store, range(first, header.height + 1))
+        return self._context(Height(header.height + 1), header.timestamp_ms, recent)
+
+    def _context(self, height: Height, timestamp_ms: int, recent: Mapping[Height, bytes]) -> BlockContext:
         params = self.parameters
-        return BlockContext(
-            Height(self.tip.height + 1),
-            timestamp_ms,
-            params.gas_price_motes,
-            FEE_ACCOUNT,
-            params.block_max_gas,
-            MappingProxyType(self._recent),
-        )
+        return BlockContext(height, timestamp_ms, params.gas_price_motes, FEE_ACCOUNT, params.block_max_gas, recent)
+
+    # ---- what was
+
+    def version(self, height: Height) -> StateVersion:
+        """Return the state after a committed block. Raises `NotFoundError`: above the tip, or `pruned` below what is kept."""
+        tip, oldest = self.tip.height, self.store.held.states_from
+        if height > tip:
+            raise NotFoundError("not_found", f"height {height} is not there yet", hint="wait for it", height=height, tip=tip)
+        header = self.store.header(height)
+        root = self._tree.root_at(height) if height >= oldest or height in self.store.pins else None
+        if header is None or root is None:
+            hint = "ask for a later height, or ask an archive node"
+            message = f"the state of height {height} is not kept any more, the oldest here is {oldest}"
+            raise NotFoundError("pruned", message, hint=hint, oldest=oldest, height=height)
+        if root.digest != header.state_root:
+            raise CorruptStateError("the root of the state", b"")
+        return StateVersion(header, root, self._tree)
+
+    def window_start(self, tip: Header) -> Height:
+        """Return the first height that judging the block after `tip` takes: of the transaction window and the last 100 blocks."""
+        oldest_ms = tip.timestamp_ms - self.parameters.tx_window_ms
+        low, high = max(1, self.store.held.headers_from), max(1, tip.height - RECENT_BLOCKS + 1)
+        while low < high:
+            middle = (low + high) // 2
+            header = self.store.header(Height(middle))
+            if header is not None and header.timestamp_ms >= oldest_ms:
+                high = middle
+            else:
+                low = middle + 1
+        return Height(low)
+
+    def take_up(self) -> None:
+        """Go on from what the store holds now: a restored state has become the tip there."""
+        self._tree = StateTree(self.genesis_hash, self.store.raw)
+        self._load_tip()
 
     # ---- on top of the tip
 
@@ -180,15 +260,17 @@ class Chain:
     def commit(self, executed: ExecutedBlock, certificate: QuorumCertificate) -> None:
         """Make a decided block durable and the new tip."""
         invariant(executed.header.parent_hash == self.tip_hash, "a block is committed on its parent")
+        indexer, receipts = self._indexer, executed.execution.receipts
         self.store.commit(
             executed.block,
             executed.block_hash,
             certificate,
-            executed.execution.receipts,
+            receipts,
             [transaction.id for transaction in executed.transactions],
             executed.execution.changes,
-            executed.tree.nodes,
+            executed.tree,
             executed.following,
+            {} if indexer is None else indexer.block(executed.header.height, executed.transactions, receipts),
         )
         self._tree.adopt(executed.tree)
         self._root = executed.tree.root
@@ -224,8 +306,9 @@ class Chain:
         return True
 
     def committed_at(self, tx_id: TxId) -> tuple[Height, int] | None:
-        """Return the height and index of a committed transaction."""
-        return self.store.find_transaction(tx_id)
+        """Return the height and index of a committed transaction, as far back as ids are held."""
+        place = self.store.find_transaction(tx_id)
+        return None if place is None or place[0] > self.tip.height else place
 
     def _admissible(self, candidates: Iterable[Transaction], block_time_ms: int) -> Iterator[Transaction]:
         for transaction in candidates:

@@ -8,21 +8,26 @@ from typing import Final
 from genesis.block import GenesisBlock
 from ledger.block import Block, Header, Receipt
 from ledger.certificate import QuorumCertificate
+from ledger.claims import Claim
 from ledger.codec import Value
 from ledger.committee import Committee
+from ledger.committee_chain import Handover
 from ledger.crypto import public_key
-from ledger.errors import DatacarError, RejectedError
+from ledger.errors import DatacarError, NotFoundError, RejectedError
 from ledger.parameters import ChainParameters
 from ledger.policy import KeyPolicy
-from ledger.receipt_proof import ReceiptProof
+from ledger.proof import Proof
 from ledger.transaction import SALT_BYTES, Call, Transaction, TransactionBody, chain_tag_of
 from ledger.types import Address, BlockHash, Height, TxId
 from node.api import Submission, TxState, TxStatus
-from node.chain import Chain
+from node.block_store import Held
+from node.chain import Chain, StateVersion
 from node.clock import Clock, now_ms
 from node.finality import Finality
 from node.intake import Intake
-from node.prover import ReceiptProver
+from node.lists import Lists
+from node.prover import Prover
+from vm.proven import recorded_query
 
 SUBMIT_CHUNK: Final = 16
 SUBMIT_S: Final = 0.002
@@ -47,8 +52,9 @@ class ChainService:
         self._chain = chain
         self._intake = intake
         self._finality = finality
-        self._prover = ReceiptProver(genesis.spec, chain, finality)
+        self._prover = Prover(genesis, chain)
         self._faucet_seed = faucet_seed
+        self._lists = Lists(chain.store)
         self._now_ms = clock
 
     # ---- the chain
@@ -104,10 +110,6 @@ class ChainService:
         """Return the ids of a committed block's transactions in order."""
         return self._chain.store.tx_ids(height)
 
-    def receipts(self, height: Height) -> tuple[Receipt, ...] | None:
-        """Return the receipts of a committed block in order."""
-        return self._chain.store.receipts(height)
-
     def height_of(self, block_hash: BlockHash) -> Height | None:
         """Return the height of a committed block."""
         return self._chain.store.height_of(block_hash)
@@ -139,7 +141,10 @@ class ChainService:
             transaction = self._intake.decode(raw)
         except DatacarError as error:
             return Submission(None, error=error)
-        known = self._finality.status(transaction.id, transaction.body.valid_until_ms)
+        try:
+            known = self._finality.status(transaction.id, transaction.body.valid_until_ms)
+        except NotFoundError as pruned:
+            return Submission(transaction.id, error=pruned)
         if known.state not in (TxState.NOT_FOUND, TxState.EXPIRED):
             return Submission(transaction.id, known, duplicate=True)
         try:
@@ -156,20 +161,54 @@ class ChainService:
         """Return the final status; raises `wait_timeout` when it does not come in time."""
         return await self._finality.wait(tx_id, timeout_ms, valid_until_ms)
 
-    def prove_receipt(self, tx_id: TxId) -> ReceiptProof | None:
+    def prove_receipt(self, tx_id: TxId, trusted: Height | None = None) -> Proof | None:
         """Return the proof of a committed transaction's receipt, or None when it is not in a block."""
-        return self._prover.prove(tx_id)
+        return self._prover.receipt(tx_id, trusted)
+
+    def prove(self, height: Height, claim: Claim, trusted: Height | None = None) -> Proof:
+        """Return the proof of a claim about a block."""
+        return self._prover.prove(height, claim, trusted)
+
+    def handovers(self, start: Height, stop: Height) -> tuple[Handover, ...]:
+        """Return the changes of the committee in the blocks from `start` on and below `stop`."""
+        return self._prover.handovers(start, stop)
+
+    def committee_at(self, height: Height) -> Committee:
+        """Return the committee that certified a block."""
+        return self._prover.committee(height)
+
+    @property
+    def held(self) -> Held:
+        """From which height on this node holds what."""
+        return self._chain.store.held
 
     def evidence(self) -> tuple[bytes, ...]:
         """Return what proves that members contradicted themselves: `consensus.evidence.Evidence` in canonical bytes."""
         return self._chain.store.evidence()
 
+    @property
+    def lists(self) -> Lists:
+        """What lists of transactions and events are read from."""
+        return self._lists
+
     # ---- state
 
-    def query(self, contract: str, method: str, args: Sequence[Value]) -> Value:
-        """Return what a read-only method answers on the committed state of the tip."""
+    def query(self, contract: str, method: str, args: Sequence[Value], version: StateVersion | None = None) -> Value:
+        """Return what a read-only method answers on the committed state of the tip, or on another version."""
         chain = self._chain
-        return chain.executor.query(chain.store.state, chain.context(chain.tip.timestamp_ms), contract, method, tuple(args))
+        if version is None:
+            return chain.executor.query(chain.store.state, chain.context_at(chain.tip), contract, method, tuple(args))
+        return chain.executor.query(version, chain.context_at(version.header), contract, method, tuple(args))
+
+    def query_noting_reads(
+        self, contract: str, method: str, args: Sequence[Value], version: StateVersion
+    ) -> tuple[Value, tuple[bytes, ...]]:
+        """Return what a read-only method answers and the raw keys it read: their proofs prove the answer."""
+        return recorded_query(self._chain.executor, version, version.header, contract, method, tuple(args))
+
+    def state_at(self, height: Height) -> StateVersion:
+        """Return the state after a committed block. Raises `NotFoundError`: not there yet, or `pruned`."""
+        return self._chain.version(height)
 
     def simulate(self, transaction: Transaction) -> Receipt:
         """Return the outcome that the transaction would have on the committed state of the tip."""

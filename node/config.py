@@ -23,6 +23,7 @@ DEFAULT_RPC_PORT: Final = 8645
 DEFAULT_P2P_PORT: Final = 26656
 
 Port = Annotated[int, Field(ge=1, le=65_535)]
+Amount = Annotated[int, Field(ge=0, le=2**53)]
 Count = Annotated[int, Field(ge=1, le=2**40)]
 
 
@@ -93,6 +94,23 @@ class ConsensusSection(_Section):
     resend_ms: Annotated[int, Field(ge=50, le=10_000, description="How often what peers may lack is sent again.")] = 500
 
 
+class StorageSection(_Section):
+    """What is kept on disk. Counts of blocks: 0 keeps everything. Headers, certificates and transaction ids always stay."""
+
+    keep_states: Amount = Field(default=1_000, description="Recent heights whose state can be read and proven.")
+    keep_bodies: Amount = Field(default=0, description="Recent blocks whose transactions and receipts are kept.")
+    snapshot_every: Amount = Field(default=1_000, description="Blocks between snapshots that joining members may read; 0: none.")
+    snapshots: Annotated[int, Field(ge=1, le=10, description="Snapshots kept.")] = 2
+    snapshot_distance: Amount = Field(
+        default=1_000, description="Take another member's snapshot when it is this many blocks ahead; 0: always fetch blocks."
+    )
+    indexes: bool = Field(default=True, description="Index transactions and events by address, contract and topic.")
+    on_damage: Literal["resync", "refuse"] = Field(
+        default="resync", description="A damaged store: set it aside and fetch the chain again, or refuse to start."
+    )
+    min_free_bytes: Amount = Field(default=64 * 1024 * 1024, description="Stop voting when less is free on the disk.")
+
+
 class NodeConfig(BaseSettings):
     """Everything a node is started with."""
 
@@ -104,6 +122,7 @@ class NodeConfig(BaseSettings):
     mempool: MempoolSection = MempoolSection()
     log: LogSection = LogSection()
     consensus: ConsensusSection = ConsensusSection()
+    storage: StorageSection = StorageSection()
 
     @classmethod
     def settings_customise_sources(

@@ -31,35 +31,37 @@ from consensus.effects import (
     Timer,
 )
 from consensus.evidence import Evidence
-from consensus.inbox import Inbox
-from consensus.messages import Message, NewView, Signed, signing_digest
+from consensus.messages import Message, Signed, signing_digest
 from consensus.replica import Replica
 from consensus.round import Tip
-from consensus.verify import authenticate
 from ledger.certificate import QuorumCertificate
 from ledger.committee import Committee, Member
 from ledger.crypto import sign
-from ledger.errors import BadSignatureError, DatacarError, unreachable
+from ledger.errors import DatacarError, unreachable
 from ledger.transaction import Transaction
 from ledger.types import BlockHash, Height, MemberId, TxId
 from node.answers import Answers
 from node.bodies import BodyCollector
 from node.chain import Chain, ExecutedBlock
 from node.clock import Clock
+from node.consensus_door import ConsensusDoor
 from node.fairness import Fairness
 from node.finality import Finality
 from node.gossip import Gossip
+from node.housekeeping import Housekeeper
 from node.intake import Intake
 from node.key_ring import KeyRing
 from node.ports import Network
+from node.pruning import Keep, Pruner
 from node.reminder import Reminder
-from node.sieve import Sieve
 from node.sign_file import SignFile
+from node.snapshot_server import SnapshotServer
 from node.sync import BlockSync
 from node.tasks import Tasks
 from node.timers import Timers
 from node.work import Work
 from p2p.messages import Application, Blocks, Bodies, Consensus, GetBlocks, GetBodies, Status, Transactions
+from p2p.state_messages import GetHistory, GetSnapshot, GetState, History, Snapshot, State
 from vm.contracts.governance_state import Membership
 
 log = structlog.get_logger("consensus")
@@ -80,6 +82,8 @@ class Driver:
         network: Network,
         clock: Clock,
         batch_delay_ms: int,
+        keep: Keep,
+        snapshot_distance: int,
         fail: Callable[[BaseException], None],
     ) -> None:
         self.chain = chain
@@ -93,14 +97,16 @@ class Driver:
         self._work = Work(chain, intake.mempool, clock, batch_delay_ms, self._offer_work)
         self.gossip = Gossip(intake, network, self._tasks, clock, self._told)
         self._reminder = Reminder(self._remind)
-        self.sync = BlockSync(chain, intake, network, self, self._tasks)
+        self._pruner = Pruner(chain, keep)
+        self._housekeeper = Housekeeper(self._pruner, self._tasks, clock)
+        self.sync = BlockSync(chain, intake, network, self, self._tasks, snapshot_distance)
+        self._snapshots = SnapshotServer(chain, intake, network, self._tasks, lambda height: self._pruner.lease(height, clock()))
         self.committed_blocks = 0
         self.committed_transactions = 0
         self.last_commit_ms = clock()
         self._bodies = BodyCollector(intake, network, replica.config.me, clock)
         self._keys = keys
         self._shown: tuple[Membership, int] | None = None
-        self._early = Inbox()
         self._sign_file = sign_file
         self._fail = fail
         self._inputs: deque[Callable[[], Effects]] = deque()
@@ -110,7 +116,7 @@ class Driver:
         self._executed: dict[BlockHash, ExecutedBlock] = {}
         self.answers = Answers(chain, intake, self._executed)
         self._executions: dict[BlockHash, asyncio.Task[None]] = {}
-        self._sieve = Sieve(replica)
+        self.door = ConsensusDoor(chain, replica, network, clock, self._consider)
 
     # ---- life
 
@@ -141,7 +147,7 @@ class Driver:
     def on_connected(self, member_id: MemberId) -> None:
         """Tell a new peer our tip and what is pending."""
         log.info("member connected", member=member_id)
-        self.network.send(member_id, Status(self.chain.tip.height, self.chain.tip_hash))
+        self.network.send(member_id, self._status())
         self.gossip.introduce(member_id)
 
     def on_disconnected(self, member_id: MemberId, reason: str) -> None:
@@ -154,17 +160,17 @@ class Driver:
             self.sync.tips[member_id] = height
             self.sync.request(member_id)
 
-    def on_message(self, member_id: MemberId, message: Application) -> None:
+    def on_message(self, member_id: MemberId, message: Application) -> None:  # noqa: C901 (one case for each message)
         """Take a peer's message."""
         if self._stopped:
             return
         match message:
             case Consensus(payload):
-                self._on_consensus(member_id, payload)
+                self.door.on_consensus(member_id, payload)
             case Transactions(raws):
                 self._bodies.on_gossip(self.gossip.receive(member_id, raws))
-            case Status(height, _):
-                self.sync.tips[member_id] = height
+            case Status(height):
+                self.sync.heard(member_id, message)
                 self._post(lambda: self.replica.on_peer_tip(member_id, height, self.clock()))
             case GetBodies():
                 if (bodies := self.answers.bodies(message)) is not None:
@@ -176,49 +182,22 @@ class Driver:
                 self.network.send(member_id, self.answers.blocks(message))
             case Blocks():
                 self.sync.on_blocks(member_id, message)
+            case GetSnapshot() | GetHistory() | GetState():
+                self._snapshots.on_request(member_id, message)
+            case Snapshot() | History() | State():
+                self.sync.state_sync.on_answer(member_id, message)
             case _:
                 assert_never(message)
 
-    def _on_consensus(self, member_id: MemberId, payload: bytes) -> bool:
-        """Check a consensus message and feed it; return False for one that no honest member delivers.
-
-        One for another height is only a hint, and only of its own signer. One for the next height waits until this one is
-        decided, since its committee may be another.
-        """
-        try:
-            signed = Signed.decode(payload)
-            if (ahead := signed.message.height - self.replica.height) == 0:
-                if not self._sieve.passes(member_id, signed, self.clock()):
-                    return True
-                self._authenticate(signed)
-            elif ahead == 1:
-                self._early.put(member_id, signed.message.height, payload)
-                return True
-            elif signed.signer != member_id:
-                return True
-        except DatacarError as error:
-            log.warning("refused a consensus message", member=member_id, error=error.message, details=error.details)
-            self.network.disconnect(member_id, f"sent a bad consensus message: {error.message}")
-            return False
-        self._post(lambda: self.replica.on_message(signed, self.clock()))
-        return True
-
-    def _authenticate(self, signed: Signed) -> None:
-        """Check all signatures."""
-        committee, message = self.chain.committee, signed.message
-        if isinstance(message, NewView) and signed.signer != committee.primary(message.view):
-            raise BadSignatureError(f"{signed.signer} is not the primary of view {message.view}", member=signed.signer)
-        authenticate(signed, committee, self.chain.genesis_hash)
-
     def _deliver_early(self) -> Effects:
-        """Take up what came for this height before it began; of who sent something bad no more."""
-        bad: set[MemberId] = set()
-        for sender, payload in self._early.take(self.replica.height):
-            if sender not in bad and not self._on_consensus(sender, payload):
-                bad.add(sender)
+        """Take up what came for this height before it began."""
+        self.door.deliver_early()
         return ()
 
     # ---- inputs and effects
+
+    def _consider(self, signed: Signed) -> None:
+        self._post(lambda: self.replica.on_message(signed, self.clock()))
 
     def _expired(self, timer: Timer) -> None:
         self._post(lambda: self.replica.on_timer(timer, self.clock()))
@@ -371,24 +350,50 @@ class Driver:
     def _commit(self, executed: ExecutedBlock, certificate: QuorumCertificate) -> None:
         """Write the block, then tell everyone who waits for it."""
         self.chain.commit(executed, certificate)
+        self.committed_blocks += 1
+        self.committed_transactions += len(executed.transactions)
         mempool = self.intake.mempool
         mempool.unpin()
         mempool.remove(transaction.id for transaction in executed.transactions)
         self.finality.expired([transaction.id for transaction in mempool.expire(executed.header.timestamp_ms)])
+        self._leave_height()
+        self.finality.committed(executed)
+        self._work.on_committed(len(executed.transactions))
+
+    def adopt_snapshot(self, certificate: QuorumCertificate) -> None:
+        """Go on from a state that was installed in the store: its header is the tip."""
+        chain, mempool = self.chain, self.intake.mempool
+        chain.take_up()
+        mempool.unpin()
+        mempool.remove([transaction.id for transaction in mempool.candidates() if chain.committed_at(transaction.id) is not None])
+        mempool.expire(
+            chain.tip.timestamp_ms
+        )  # they may stand in blocks that are not here: what became of them is not ours to say
+        self._leave_height()
+        self.finality.adopted()
+        self._work.on_committed(0)
+        tip = Tip(chain.tip, chain.tip_hash, certificate)
+        self._post(lambda: self.replica.on_synced(tip, chain.committee, self.clock()))
+        self._post(self._deliver_early)
+
+    def _leave_height(self) -> None:
+        """Forget what was worked on at the height that is over, and tell the members what is here now."""
         self._executed.clear()
-        self._sieve.forget()
+        self.door.forget()
         for task in self._executions.values():
             if task is not asyncio.current_task():
                 task.cancel()
         self._bodies.reset()
         self._reminder.stop()
-        self.committed_blocks += 1
-        self.committed_transactions += len(executed.transactions)
         self.last_commit_ms = self.clock()
         self._take_membership()
-        self.network.broadcast(Status(executed.header.height, executed.block_hash))
-        self.finality.committed(executed)
-        self._work.on_committed(len(executed.transactions))
+        self._housekeeper.on_committed(self.chain.tip.height)
+        self.network.broadcast(self._status())
+
+    def _status(self) -> Status:
+        """Return our tip and what we have of the blocks before it, for the members that are behind."""
+        chain = self.chain
+        return Status(chain.tip.height, chain.tip_hash, chain.store.held.bodies_from, self._pruner.snapshot)
 
     def _take_membership(self) -> None:
         """Have the network know the members as of the tip, and replaced certificates in their grace; use our key on record."""

@@ -76,7 +76,7 @@ class MemoryNode(ChainService):
         self._mempool = Mempool(MempoolLimits())
         intake = Intake(chain, self._mempool, self._accepted)
         super().__init__(genesis, chain, intake, Finality(chain, self._mempool), FAUCET_SEED, lambda: self.now_ms)
-        self._auto = auto
+        self.auto = auto
         self.now_ms = START_MS
         self.step_ms = 1_000
 
@@ -84,7 +84,7 @@ class MemoryNode(ChainService):
         self._store.close()
 
     def _accepted(self, _transaction: Transaction, _from_wallet: bool) -> None:
-        if self._auto:
+        if self.auto:
             self.commit()
 
     def commit(self) -> None:

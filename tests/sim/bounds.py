@@ -8,6 +8,7 @@ from consensus.round import MAX_PROPOSALS
 from consensus.votes import VIEWS_AHEAD
 from node.driver import Driver
 from node.intake import MAX_EXTRA, MAX_UNVERIFIED
+from node.snapshot_server import MAX_QUEUED
 from tests.sim.host import MEMPOOL
 
 Bound = tuple[str, Callable[[Driver], int], Callable[[int], int]]
@@ -21,7 +22,9 @@ BOUNDS: Final[tuple[Bound, ...]] = (
     ("executions under way", lambda driver: len(driver._executions), lambda _n: 2 * MAX_PROPOSALS),
     ("wanted blocks", lambda driver: len(driver._bodies._wanted), lambda n: 4 * n),
     ("tips", lambda driver: len(driver.sync.tips), lambda n: n),
-    ("inbox", lambda driver: len(driver._early), lambda n: n * MAX_MESSAGES),
+    ("snapshot offers", lambda driver: len(driver.sync.state_sync.offers), lambda n: n),
+    ("snapshot requests", lambda driver: driver._snapshots.queued, lambda n: n * MAX_QUEUED),
+    ("inbox", lambda driver: driver.door.waiting, lambda n: n * MAX_MESSAGES),
     ("proposals", lambda driver: len(driver.replica._round.proposals), lambda _n: MAX_PROPOSALS),
     ("judged proposals", lambda driver: len(driver.replica._round.following), lambda _n: 2 * MAX_PROPOSALS),
     ("view changes", lambda driver: len(driver.replica._round.views.messages()), lambda n: n),

@@ -128,12 +128,13 @@ class OpenDisk:
         self.check()
         self.disk.apply(changes)
 
-    def iterate(self, prefix: bytes = b"") -> Iterator[tuple[bytes, bytes]]:
-        """Yield the pairs under `prefix`, ascending."""
+    def iterate(self, prefix: bytes = b"", start: bytes = b"") -> Iterator[tuple[bytes, bytes]]:
+        """Yield the pairs under `prefix`, ascending from key `start` on."""
         self.check()
         records = self.disk.contents.records
         buckets = [records[prefix[:1]]] if prefix else list(records.values())
-        return iter(sorted(pair for bucket in buckets for pair in bucket.items() if pair[0].startswith(prefix)))
+        pairs = (pair for bucket in buckets for pair in bucket.items())
+        return iter(sorted(pair for pair in pairs if pair[0].startswith(prefix) and pair[0] >= start))
 
     def close(self) -> None:
         """Nothing to release."""

@@ -1,7 +1,7 @@
 """Reads of the past: what a height held is answered as it was, and what is not kept any more is said to be `pruned`."""
 
+import asyncio
 from collections.abc import AsyncIterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ from ledger.policy import format_address
 from ledger.proof import Proof
 from ledger.transaction import Call, Transaction
 from ledger.types import Height, TxId
+from node.block_store import Held
 from node.pruning import Keep, Pruner
 from tests.memory_node import FAUCET_SEED, START_MS, MemoryNode
 from tests.unit.test_rpc_schema import ALICE, Rpc, raw_of
@@ -116,22 +117,27 @@ async def test_old_bodies_and_receipts_are_pruned_and_headers_stay(rpc: Rpc) -> 
     assert unknown["status"] == "not_found", "the ids reach back to genesis"
 
 
+def restored(node: MemoryNode, first: int, height: int) -> None:
+    """Have the node hold what one does that was restored from the snapshot of `height`, whose window begins at `first`."""
+    store = node._chain.store
+    store.put_held(Held(Height(first), Height(first), Height(height + 1), Height(height)))
+    store.raw.apply({prefix + at.to_bytes(8): None for prefix in (b"b", b"c", b"r", b"i") for at in range(1, first)})
+
+
 async def test_a_node_that_began_with_a_snapshot_does_not_know_what_was_before(rpc: Rpc) -> None:
     """An id that it never saw may stand in an older block, unless its validity shows that it cannot."""
     for _ in range(5):
         await pay(rpc)
-    store, window_ms = rpc.node._chain.store, rpc.node.parameters.tx_window_ms
-    store.put_held(replace(store.held, headers_from=Height(3), receipts_from=Height(3), bodies_from=Height(5)))
-    store.raw.apply({prefix + height.to_bytes(8): None for prefix in (b"b", b"c", b"r", b"i") for height in (1, 2)})
-    unknown, first_ms = "0x" + "07" * 32, START_MS + 3_000
+    window_ms = rpc.node.parameters.tx_window_ms
+    restored(rpc.node, first=3, height=4)
+    unknown, snapshot_ms = "0x" + "07" * 32, START_MS + 4_000
     assert (await pruned(rpc, "tx_get", id=unknown))["oldest"] == 3
-    assert (await pruned(rpc, "tx_get", id=unknown, valid_until_ms=first_ms - 1))["oldest"] == 3
-    assert (await pruned(rpc, "tx_get", id=unknown, valid_until_ms=first_ms + window_ms - 1))["oldest"] == 3
-    recent = await rpc.ok("tx_get", id=unknown, valid_until_ms=first_ms + window_ms)
+    assert (await pruned(rpc, "tx_get", id=unknown, valid_until_ms=snapshot_ms - 1))["oldest"] == 3
+    recent = await rpc.ok("tx_get", id=unknown, valid_until_ms=rpc.node.tip.timestamp_ms)
     assert recent["status"] == "not_found"
     rpc.node.step_ms = window_ms + 10_000
     rpc.node.commit()
-    assert (await rpc.ok("tx_get", id=unknown, valid_until_ms=first_ms + window_ms))["status"] == "expired"
+    assert (await rpc.ok("tx_get", id=unknown, valid_until_ms=snapshot_ms))["status"] == "expired"
     late = await rpc.fails("tx_wait", id=unknown, timeout_ms=1)
     assert late["data"]["reason"] == "wait_timeout", "it may be on its way here"
     assert (await pruned(rpc, "chain_getHeader", height=1))["oldest"] == 3
@@ -139,6 +145,50 @@ async def test_a_node_that_began_with_a_snapshot_does_not_know_what_was_before(r
     assert [item["height"] for item in (await rpc.ok("chain_listBlocks"))["items"]][-1] >= 3
     page = await rpc.ok("chain_listBlocks", limit=4)
     assert ([item["height"] for item in page["items"]], page["next_cursor"]) == ([6, 5, 4, 3], None)
+
+
+async def test_a_pause_before_the_window_does_not_cost_a_restored_node_its_wallets(rpc: Rpc) -> None:
+    """The window's first block may be much younger than the window: what is valid now can still be in no block before it."""
+    await pay(rpc)
+    rpc.node.step_ms = 2 * rpc.node.parameters.tx_window_ms
+    await pay(rpc)
+    rpc.node.step_ms = 1_000
+    await pay(rpc)
+    restored(rpc.node, first=2, height=3)
+    await pay(rpc)
+
+
+async def test_what_may_have_been_paid_before_the_window_is_never_called_expired(rpc: Rpc) -> None:
+    """Expired is final: a wallet would pay again."""
+    old = await pay(rpc)
+    known = {"id": "0x" + old.id.hex(), "valid_until_ms": old.body.valid_until_ms}
+    rpc.node.step_ms = 2 * rpc.node.parameters.tx_window_ms
+    await pay(rpc)
+    restored(rpc.node, first=2, height=2)
+    rpc.node._chain.store.raw.apply({b"t" + old.id: None})
+    asked = asyncio.create_task(pruned(rpc, "tx_wait", timeout_ms=5_000, **known))
+    await asyncio.sleep(0)
+    rpc.node.commit()
+    assert (await asked)["oldest"] == 2
+    await pruned(rpc, "tx_get", **known)
+
+
+async def test_a_wait_over_a_restored_state_is_not_answered_as_expired(rpc: Rpc, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The blocks between the old tip and the window were never seen here: what was waited for may be in one of them."""
+    await pay(rpc)
+    node, until_ms = rpc.node, rpc.node.tip.timestamp_ms + 5_000
+    asked = asyncio.create_task(pruned(rpc, "tx_wait", id="0x" + "07" * 32, valid_until_ms=until_ms, timeout_ms=5_000))
+    for _ in range(10):
+        await asyncio.sleep(0)
+    assert node._finality._count == 1
+    with monkeypatch.context() as unseen:
+        unseen.setattr(node._finality, "committed", lambda _executed: None)
+        for _ in range(10):
+            node.commit()
+        restored(node, first=9, height=10)
+    node._finality.adopted()
+    node.commit()
+    assert (await asked)["oldest"] == 9
 
 
 async def test_a_value_of_an_unknown_place_is_refused(rpc: Rpc) -> None:

@@ -2,9 +2,19 @@
 
 from typing import Final
 
-from node.rpc.methods import chain, contract, development, governance, network, tx
+from node.rpc.methods import chain, contract, development, governance, lists, network, proof, state_nodes, tx
 from node.rpc.schema import MethodTable
 
 METHODS: Final = MethodTable.merged(
-    (chain.METHODS, tx.METHODS, contract.METHODS, network.METHODS, governance.METHODS, development.METHODS)
+    (
+        chain.METHODS,
+        tx.METHODS,
+        lists.METHODS,
+        contract.METHODS,
+        network.METHODS,
+        governance.METHODS,
+        proof.METHODS,
+        state_nodes.METHODS,
+        development.METHODS,
+    )
 )

@@ -1,11 +1,13 @@
 """`rpc.discover` and `chain_*`: the chain's identity, blocks, headers and certificates."""
 
-import asyncio
 from typing import Annotated, Final
 
-from ledger.errors import NotFoundError, unreachable
+from ledger.block import Receipt
+from ledger.codec import decode
+from ledger.errors import NotFoundError
 from ledger.policy import HRP
 from ledger.types import MOTES_PER_DATR, Height
+from node.missing import pruned
 from node.rpc import views
 from node.rpc.context import VERSION, Context
 from node.rpc.jsonrpc import InvalidParamsError, Json
@@ -82,18 +84,20 @@ async def get_header(rpc: Context, height: BlockRef | None = None, hash_: Hash |
 
 @METHODS.method("chain_getBlock", result=ref("Block"))
 async def get_block(rpc: Context, height: BlockRef | None = None, full: Flag = False, hash_: Hash | None = None) -> Json:
-    """Return a block: transaction ids, or with `full` the decoded transactions and the receipts."""
+    """Return a block: transaction ids, or with `full` the decoded transactions and the receipts. Errors: pruned."""
     header = rpc.find_header(_one_of(height, hash_))
     block = rpc.node.block(header.height)
-    bodies = block.transactions if block is not None else unreachable("a committed header has its block")
-    view = rpc.header_view(header)
+    if block is None:
+        raise pruned(f"the body of block {header.height}", rpc.node.held.bodies_from, height=header.height)
+    bodies, view = block.transactions, rpc.header_view(header)
     answer = {"height": header.height, "hash": view["hash"], "header": view, "size_bytes": sum(map(len, bodies))}
     if not full:
         return answer | {"transactions": [views.hex_of(tx_id) for tx_id in rpc.node.tx_ids(header.height) or ()]}
     transactions = await rpc.turns.each(bodies, rpc.decoded_view)
-    receipts = rpc.node.receipts(header.height) or ()
-    await asyncio.sleep(0)  # reading them from the store took a turn of its own
-    shown = await rpc.turns.each(receipts, lambda receipt: receipt_to_json(rpc.registry, receipt))
+    receipts = rpc.node.lists.receipts(header.height)
+    if receipts is None:
+        raise pruned(f"the receipts of block {header.height}", rpc.node.held.receipts_from, height=header.height)
+    shown = await rpc.turns.each(receipts, lambda data: receipt_to_json(rpc.registry, Receipt.from_value(decode(data))))
     return answer | {"transactions": transactions, "receipts": shown}
 
 
@@ -104,19 +108,18 @@ async def get_commit(rpc: Context, height: BlockRef | None = None, hash_: Hash |
     certificate = rpc.node.certificate(header.height)
     if certificate is None:
         raise NotFoundError("not_found", "genesis needs no certificate", hint="ask for a height from 1 on", height=header.height)
-    committee = rpc.node.committee
-    knows = header.committee_hash == committee.hash(rpc.node.genesis_hash)
-    return views.certificate_view(rpc.header_view(header), certificate, committee if knows else None)
+    return views.certificate_view(rpc.header_view(header), certificate, rpc.node.committee_at(header.height))
 
 
 @METHODS.method("chain_listBlocks", result=page(ref("Header")))
 async def list_blocks(rpc: Context, limit: Limit = 20, cursor: Cursor | None = None) -> Json:
-    """Return headers from the newest down, or on from a cursor."""
-    start = rpc.node.tip.height if cursor is None else min(cursor_number(cursor), rpc.node.tip.height)
-    heights = range(start, max(-1, start - limit), -1)
-    headers = [header for height in heights if (header := rpc.node.header(Height(height))) is not None]
-    after = start - limit
-    return {"items": [rpc.header_view(header) for header in headers], "next_cursor": str(after) if after >= 0 else None}
+    """Return headers from the newest down, or on from a cursor, as far as they are held."""
+    node = rpc.node
+    start = node.tip.height if cursor is None else min(cursor_number(cursor), node.tip.height)
+    oldest = node.held.headers_from
+    after = max(start - limit, oldest - 1)
+    headers = [header for height in range(start, after, -1) if (header := node.header(Height(height))) is not None]
+    return {"items": [rpc.header_view(header) for header in headers], "next_cursor": str(after) if after >= oldest else None}
 
 
 def _one_of(height: int | bytes | None, block_hash: bytes | None) -> int | bytes | None:

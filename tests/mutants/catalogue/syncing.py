@@ -7,6 +7,7 @@ from tests.mutants.mutant import Mutant
 SYNC: Final = "node/sync.py"
 BODIES: Final = "node/bodies.py"
 DRIVER: Final = "node/driver.py"
+DOOR: Final = "node/consensus_door.py"
 INBOX: Final = "consensus/inbox.py"
 
 MUTANTS: Final[tuple[Mutant, ...]] = (
@@ -101,7 +102,7 @@ MUTANTS: Final[tuple[Mutant, ...]] = (
     Mutant(
         "early-messages-thrown-away",
         "1: what is of the next height waits for its committee",
-        DRIVER,
+        DOOR,
         "                self._early.put(member_id, signed.message.height, payload)\n",
         "",
         ("driver", "sim"),
@@ -109,15 +110,15 @@ MUTANTS: Final[tuple[Mutant, ...]] = (
     Mutant(
         "early-messages-judged-by-the-old-committee",
         "1: messages of h are judged by committee(h)",
-        DRIVER,
-        "if (ahead := signed.message.height - self.replica.height) == 0:",
-        "if (ahead := signed.message.height - self.replica.height) in (0, 1):",
+        DOOR,
+        "if (ahead := signed.message.height - self._replica.height) == 0:",
+        "if (ahead := signed.message.height - self._replica.height) in (0, 1):",
         ("driver", "sim"),
     ),
     Mutant(
         "hint-in-another-s-name",
         "12: a hint counts from its signer only",
-        DRIVER,
+        DOOR,
         "            elif signed.signer != member_id:\n                return True\n",
         "",
         ("driver",),
@@ -125,8 +126,8 @@ MUTANTS: Final[tuple[Mutant, ...]] = (
     Mutant(
         "messages-unauthenticated",
         "a message is its signer's",
-        DRIVER,
-        "        authenticate(signed, committee, self.chain.genesis_hash)\n",
+        DOOR,
+        "        authenticate(signed, committee, self._chain.genesis_hash)\n",
         "        committee.index_of[signed.signer]\n",
         ("driver", "sim"),
     ),
@@ -141,8 +142,8 @@ MUTANTS: Final[tuple[Mutant, ...]] = (
     Mutant(
         "liar-stays-connected",
         "10: who sends what is not authentic is dropped",
-        DRIVER,
-        '            self.network.disconnect(member_id, f"sent a bad consensus message: {error.message}")\n',
+        DOOR,
+        '            self._network.disconnect(member_id, f"sent a bad consensus message: {error.message}")\n',
         "",
         ("driver", "sim"),
     ),
