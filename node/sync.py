@@ -23,17 +23,19 @@ from node.bodies import CHUNK
 from node.chain import Chain, ExecutedBlock, InvalidBlockError
 from node.intake import Intake
 from node.ports import Network
+from node.state_sync import Adopter, StateSync
 from node.tasks import Tasks
-from p2p.messages import BLOCKS_TARGET_BYTES, Blocks, GetBlocks
+from p2p.messages import BLOCKS_TARGET_BYTES, Blocks, GetBlocks, Status
 
 BATCH: Final = 100
 TIMEOUT_S: Final = 3.0
+SNAPSHOT_DISTANCE: Final = 1_000
 
 log = structlog.get_logger("sync")
 
 
-class Committer(Protocol):
-    """What a synced block is handed to."""
+class Committer(Adopter, Protocol):
+    """What a synced block, or a state, is handed to."""
 
     def commit_synced(self, executed: ExecutedBlock, certificate: QuorumCertificate) -> None:
         """Commit a certified block on the tip."""
@@ -43,9 +45,17 @@ class Committer(Protocol):
 
 
 class BlockSync:
-    """One catch-up at a time; `tips` are the heights that peers stated."""
+    """One catch-up at a time, from a snapshot first where that is the shorter way; `tips` are the heights that peers stated."""
 
-    def __init__(self, chain: Chain, intake: Intake, network: Network, committer: Committer, tasks: Tasks) -> None:
+    def __init__(
+        self,
+        chain: Chain,
+        intake: Intake,
+        network: Network,
+        committer: Committer,
+        tasks: Tasks,
+        snapshot_distance: int = SNAPSHOT_DISTANCE,
+    ) -> None:
         self._chain = chain
         self._intake = intake
         self._network = network
@@ -55,6 +65,8 @@ class BlockSync:
         self._task: asyncio.Task[None] | None = None
         self._sent: asyncio.Task[None] | None = None
         self._reply: tuple[MemberId, asyncio.Future[Blocks]] | None = None
+        self.state_sync = StateSync(chain, network, committer, tasks, snapshot_distance)
+        self._bodies_from: dict[MemberId, Height] = {}
         self.tips: dict[MemberId, Height] = {}
 
     @property
@@ -65,14 +77,32 @@ class BlockSync:
     @property
     def target(self) -> Height:
         """Return the (f+1)-th highest stated tip: some honest member is there. One member alone may say anything."""
-        committee = self._chain.committee
-        stated = sorted((self.tips[member.id] for member in committee.members if member.id in self.tips), reverse=True)
-        return stated[committee.faults] if len(stated) > committee.faults else Height(0)
+        stated, faults = self._stated, self._chain.committee.faults
+        return stated[faults] if len(stated) > faults else Height(0)
+
+    @property
+    def _stated(self) -> list[Height]:
+        """Return the tips of members that vote, the highest first."""
+        return sorted((self.tips[member.id] for member in self._chain.committee.members if member.id in self.tips), reverse=True)
+
+    @property
+    def _is_behind(self) -> bool:
+        """Return whether there is anything to catch up with: by the word of f + 1, or of whoever there is where fewer speak."""
+        stated, faults = self._stated or sorted(self.tips.values(), reverse=True), self._chain.committee.faults
+        return bool(stated) and stated[min(faults, len(stated) - 1)] > self._chain.tip.height
+
+    def heard(self, member: MemberId, status: Status) -> None:
+        """Take what a member says it has."""
+        self.tips[member] = status.height
+        self._bodies_from[member] = status.bodies_from
+        self.state_sync.heard(member, status)
 
     def keep_only(self, members: Container[MemberId]) -> None:
         """Forget what those said who are no members any more."""
-        for member_id in [member_id for member_id in self.tips if member_id not in members]:
-            del self.tips[member_id]
+        for said in (self.tips, self._bodies_from):
+            for member_id in [member_id for member_id in said if member_id not in members]:
+                del said[member_id]
+        self.state_sync.keep_only(members)
 
     def request(self, hint: MemberId) -> None:
         """Start catching up, from `hint` first, unless that is under way already."""
@@ -83,27 +113,35 @@ class BlockSync:
         """Take blocks: the answer that is waited for, or the next block sent by a member that saw us lagging."""
         if self._reply is not None and self._reply[0] == member and not self._reply[1].done():
             self._reply[1].set_result(message)
-        elif message.items and (self._sent is None or self._sent.done()):
+        elif message.items and not self.state_sync.running and (self._sent is None or self._sent.done()):
             self._sent = self._tasks.spawn(self._apply_sent(member, message), "sent blocks")
 
     async def _run(self, hint: MemberId) -> None:
         start = self._chain.tip.height
         passed_over: set[MemberId] = set()
-        while (source := self._next_source(hint, passed_over)) is not None:
-            if not await self._fetch_from(source):
+        while True:
+            holders = [member for member in self.tips if self._has_next(member) and member not in passed_over]
+            snapshot = self.state_sync.target(blocks_can_be_had=bool(holders)) if self._is_behind else None
+            if snapshot is not None:
+                await self.state_sync.run(snapshot)
+            elif not holders:
+                break
+            elif not await self._fetch_from(source := self._choose(holders, hint)):
                 passed_over.add(source)
         if (done := self._chain.tip.height - start) > 1:
             log.info("caught up", blocks=done, height=self._chain.tip.height)
 
-    def _next_source(self, hint: MemberId, passed_over: set[MemberId]) -> MemberId | None:
-        """Return the member ahead of us that was asked the longest ago, the hint first, observers last: nobody slow is first."""
-        height = self._chain.tip.height
-        ahead = [member for member, tip in self.tips.items() if tip > height and member not in passed_over]
+    def _has_next(self, member: MemberId) -> bool:
+        """Return whether a member has the next block, as far as it said."""
+        next_height = self._chain.tip.height + 1
+        return self.tips[member] >= next_height >= self._bodies_from.get(member, 0)
+
+    def _choose(self, holders: list[MemberId], hint: MemberId) -> MemberId:
+        """Return the member that was asked the longest ago, the hint first, observers last: nobody slow is first."""
         last = {member: place for place, member in enumerate(self._asked)}
         votes = self._chain.committee.index_of
-        source = min(ahead, key=lambda item: (item not in votes, last.get(item, -1), item != hint, item), default=None)
-        if source is not None:
-            self._asked.append(source)
+        source = min(holders, key=lambda item: (item not in votes, last.get(item, -1), item != hint, item))
+        self._asked.append(source)
         return source
 
     async def _fetch_from(self, source: MemberId) -> bool:

@@ -30,6 +30,12 @@ class FrameType(IntEnum):
     BODIES = 10
     GET_BLOCKS = 11
     BLOCKS = 12
+    GET_SNAPSHOT = 13
+    SNAPSHOT = 14
+    GET_HISTORY = 15
+    HISTORY = 16
+    GET_STATE = 17
+    STATE = 18
 
 
 class Frame(NamedTuple):

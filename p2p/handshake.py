@@ -16,7 +16,7 @@ from ledger.errors import BadEncodingError
 from ledger.types import MemberId
 from p2p.messages import Hello, Reject
 
-PROTOCOL_VERSION: Final = 1
+PROTOCOL_VERSION: Final = 2
 MAX_PORT: Final = 65_535
 
 _NO_CERTIFICATES: Final[Mapping[bytes, MemberId]] = MappingProxyType({})

@@ -20,6 +20,9 @@ BURST_SECONDS: Final = 4
 
 MAX_GOSSIP_TRANSACTIONS: Final = 1_000
 MAX_BLOCKS_COUNT: Final = 100
+MAX_HISTORY_COUNT: Final = 100
+MAX_SNAPSHOT_HANDOVERS: Final = 1_000
+MAX_HEIGHT: Final = 2**53
 
 
 class Priority(IntEnum):
@@ -49,13 +52,19 @@ RULES: Final[dict[FrameType, Rule]] = {
     FrameType.REJECT: Rule(Priority.CONSENSUS, 5 * KIB, 1, 5 * KIB),
     FrameType.PING: Rule(Priority.CONSENSUS, 16, 10, KIB),
     FrameType.PONG: Rule(Priority.CONSENSUS, 16, 10, KIB),
-    FrameType.STATUS: Rule(Priority.CONSENSUS, 64, 1_000, 64 * KIB),
+    FrameType.STATUS: Rule(Priority.CONSENSUS, 80, 1_000, 80 * KIB),
     FrameType.CONSENSUS: Rule(Priority.CONSENSUS, 2 * MIB, 10_000, 64 * MIB),
     FrameType.TRANSACTIONS: Rule(Priority.GOSSIP, MIB, 5_000, 32 * MIB),
     FrameType.GET_BODIES: Rule(Priority.BODIES, 80 * KIB, 200, 4 * MIB),
     FrameType.BODIES: Rule(Priority.BODIES, 2 * MIB, 200, 64 * MIB),
     FrameType.GET_BLOCKS: Rule(Priority.SYNC, 32, 100, 4 * KIB),
     FrameType.BLOCKS: Rule(Priority.SYNC, MAX_BYTES, 100, 64 * MIB),
+    FrameType.GET_SNAPSHOT: Rule(Priority.SYNC, 32, 20, KIB),
+    FrameType.SNAPSHOT: Rule(Priority.SYNC, 2 * MIB, 20, 8 * MIB),
+    FrameType.GET_HISTORY: Rule(Priority.SYNC, 32, 200, 8 * KIB),
+    FrameType.HISTORY: Rule(Priority.SYNC, MAX_BYTES, 200, 64 * MIB),
+    FrameType.GET_STATE: Rule(Priority.SYNC, 96, 2_000, 192 * KIB),
+    FrameType.STATE: Rule(Priority.SYNC, MAX_BYTES, 2_000, 64 * MIB),
 }
 
 SIZE_LIMITS: Final = {kind: rule.max_bytes for kind, rule in RULES.items()}
@@ -65,8 +74,9 @@ HANDSHAKE_LIMITS: Final = {kind: RULES[kind].max_bytes for kind in (FrameType.HE
 class Scope(Enum):
     """What a session is for, as seen from one side.
 
-    A node that has dialled a certificate it does not know ASKS for blocks, which certify themselves, and believes and tells
-    nothing else; the member that it dialled SERVES them. Everything else needs a FULL session, where each side has proved itself.
+    A node that has dialled a certificate it does not know ASKS for blocks and snapshots, which certify themselves, and believes
+    and tells nothing else; the member that it dialled SERVES them. Everything else needs a FULL session, where each side has
+    proved itself.
     """
 
     FULL = "full"
@@ -75,8 +85,9 @@ class Scope(Enum):
 
 
 _LIVENESS: Final = frozenset({FrameType.HELLO, FrameType.WELCOME, FrameType.REJECT, FrameType.PING, FrameType.PONG})
-_ASKED: Final = frozenset({FrameType.GET_BLOCKS})
-_SERVED: Final = frozenset({FrameType.STATUS, FrameType.BLOCKS})
+_ASKED: Final = frozenset({FrameType.GET_BLOCKS, FrameType.GET_SNAPSHOT, FrameType.GET_HISTORY, FrameType.GET_STATE})
+ANSWERS: Final = frozenset({FrameType.BLOCKS, FrameType.SNAPSHOT, FrameType.HISTORY, FrameType.STATE})
+_SERVED: Final = ANSWERS | {FrameType.STATUS}
 
 SENDS: Final = {Scope.FULL: frozenset(FrameType) - _LIVENESS, Scope.ASKS: _ASKED, Scope.SERVES: _SERVED}
 TAKES: Final = {

@@ -16,16 +16,18 @@ from ledger.hashing import HASH_BYTES
 from ledger.transaction import MAX_TRANSACTION_BYTES
 from ledger.types import BlockHash, Height, MemberId, TxHash
 from p2p.frames import Frame, FrameType, encode_frame
-from p2p.limits import MAX_BLOCKS_COUNT, MAX_GOSSIP_TRANSACTIONS, MIB, RULES
+from p2p.limits import MAX_BLOCKS_COUNT, MAX_GOSSIP_TRANSACTIONS, MAX_HEIGHT, MIB, RULES
+from p2p.state_messages import MAX_STATE_VALUES, GetHistory, GetSnapshot, GetState, History, Snapshot, State
 
-MAX_HEIGHT: Final = 2**53
 MAX_TEXT_CHARS: Final = 256
 
 _ARRAY_HEADER_BYTES: Final = 5
 _BIN_HEADER_BYTES: Final = 5
 
-# No message has more values than Bodies: a pair of a hash and a list. The bound keeps a frame of millions of tiny values cheap.
-_MAX_VALUES: Final = MAX_BLOCK_TRANSACTIONS + 4
+# No message has more values than Bodies or State. The bound keeps a frame of millions of tiny values cheap.
+_MAX_VALUES: Final = max(MAX_BLOCK_TRANSACTIONS + 4, MAX_STATE_VALUES)
+
+GENESIS_HEIGHT: Final = Height(0)
 
 # What an answer should carry: a larger frame, once begun, holds up the consensus messages behind it.
 BLOCKS_TARGET_BYTES: Final = MIB
@@ -140,22 +142,27 @@ class Pong:
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """The sender's tip after a commit. A hint only: nothing is believed without a certificate."""
+    """The sender's tip after a commit, and what it can serve: blocks from `bodies_from` on, the snapshot of a height (0: none).
+
+    A hint only: nothing is believed without a certificate.
+    """
 
     type: ClassVar[FrameType] = FrameType.STATUS
 
     height: Height
     block_hash: BlockHash
+    bodies_from: Height = GENESIS_HEIGHT
+    snapshot: Height = GENESIS_HEIGHT
 
     def to_value(self) -> Value:
         """Return the canonical form."""
-        return (self.height, self.block_hash)
+        return (self.height, self.block_hash, self.bodies_from, self.snapshot)
 
     @classmethod
     def from_value(cls, value: Value) -> Self:
         """Return the message of a canonical form."""
-        height, block_hash = fields(value, 2, "Status")
-        return cls(_as_height(height), _as_block_hash(block_hash))
+        height, block_hash, bodies_from, snapshot = fields(value, 4, "Status")
+        return cls(_as_height(height), _as_block_hash(block_hash), _as_height(bodies_from), _as_height(snapshot))
 
 
 @dataclass(frozen=True, slots=True)
@@ -273,12 +280,18 @@ class Blocks:
 
 
 HandshakeMessage: TypeAlias = Hello | Welcome | Reject
-Application: TypeAlias = Status | Consensus | Transactions | GetBodies | Bodies | GetBlocks | Blocks
+StateRequest: TypeAlias = GetSnapshot | GetHistory | GetState
+StateAnswer: TypeAlias = Snapshot | History | State
+Application: TypeAlias = Status | Consensus | Transactions | GetBodies | Bodies | GetBlocks | Blocks | StateRequest | StateAnswer
 Message: TypeAlias = HandshakeMessage | Ping | Pong | Application
 
 _CLASSES: Final[dict[FrameType, type[Message]]] = {
     kind.type: kind
-    for kind in (Hello, Welcome, Reject, Ping, Pong, Status, Consensus, Transactions, GetBodies, Bodies, GetBlocks, Blocks)
+    for kind in (
+        *(Hello, Welcome, Reject, Ping, Pong),
+        *(Status, Consensus, Transactions, GetBodies, Bodies, GetBlocks, Blocks),
+        *(GetSnapshot, Snapshot, GetHistory, History, GetState, State),
+    )
 }
 
 

@@ -19,7 +19,7 @@ from ledger.errors import BadEncodingError, InvalidInputError, LimitError, unrea
 from ledger.types import Height, MemberId
 from p2p.frames import Frame, FrameDecoder, FrameType
 from p2p.handshake import Terms, check_hello
-from p2p.limits import HANDSHAKE_LIMITS, RULES, SENDS, SIZE_LIMITS, TAKES, Limits, Meter, Scope
+from p2p.limits import ANSWERS, HANDSHAKE_LIMITS, RULES, SENDS, SIZE_LIMITS, TAKES, Limits, Meter, Scope
 from p2p.messages import (
     MAX_TEXT_CHARS,
     Application,
@@ -36,6 +36,7 @@ from p2p.messages import (
     encode,
 )
 from p2p.outbox import Outbox, Put
+from p2p.state_messages import GetHistory, GetSnapshot, GetState, History, Snapshot, State
 
 _SEND_QUEUE_FULL: Final = "send_queue_full: the peer does not drain its consensus messages"
 
@@ -156,7 +157,7 @@ class Session:
             return False
         if self.scope is Scope.ASKS:
             self._unanswered += 1
-        elif self.scope is Scope.SERVES and kind is FrameType.BLOCKS:
+        elif self.scope is Scope.SERVES and kind in ANSWERS:
             if not self._unanswered:
                 return False
             self._unanswered -= 1
@@ -209,12 +210,12 @@ class Session:
         match message:
             case Status():
                 self.height = message.height
-            case GetBlocks() if self.scope is Scope.SERVES:
+            case GetBlocks() | GetSnapshot() | GetHistory() | GetState() if self.scope is Scope.SERVES:
                 self._unanswered += 1
-            case Blocks() if self.scope is Scope.ASKS:
+            case Blocks() | Snapshot() | History() | State() if self.scope is Scope.ASKS:
                 self._unanswered -= 1
                 if self._unanswered < 0:
-                    raise BadEncodingError("Blocks that nobody asked for, in a session for blocks only")
+                    raise BadEncodingError(f"{type(message).__name__} that nobody asked for, in a session for blocks only")
             case _:
                 pass
         return Received(message)

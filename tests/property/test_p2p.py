@@ -7,9 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ledger.errors import BadEncodingError, InvalidInputError, TooLargeError
+from ledger.state_parts import Fork, Leaves
 from ledger.types import BlockHash, Height, MemberId, TxHash
 from p2p.frames import HEADER_BYTES, Frame, FrameDecoder, FrameType, encode_frame
-from p2p.handshake import Terms
+from p2p.handshake import PROTOCOL_VERSION, Terms
 from p2p.limits import HANDSHAKE_LIMITS, RULES, SIZE_LIMITS, Limits, Priority
 from p2p.messages import (
     Blocks,
@@ -30,24 +31,36 @@ from p2p.messages import (
 )
 from p2p.outbox import CHUNK_BYTES, Outbox, Put
 from p2p.session import Closed, Session
+from p2p.state_messages import GetHistory, GetSnapshot, GetState, History, Snapshot, State
 
 hashes = st.binary(min_size=32, max_size=32)
 heights = st.integers(0, 2**53).map(Height)
 lines = st.text(max_size=32).filter(str.isprintable)
 raws = st.lists(st.binary(max_size=400), max_size=20).map(tuple)
+block_heights = st.integers(1, 2**53).map(Height)
+paths = st.lists(st.integers(0, 15), max_size=64).map(bytes)
+pairs = st.tuples(st.binary(max_size=40), st.binary(max_size=40))
+forks = st.integers(0, 2**16 - 1).map(lambda bitmap: Fork(bitmap, bytes(32 * bitmap.bit_count())))
+parts = st.one_of(st.none(), forks, st.lists(pairs, max_size=20).map(tuple).map(Leaves))
 messages: st.SearchStrategy[Message] = st.one_of(
     st.builds(Hello, hashes, st.integers(0, 2**16), lines.map(MemberId), lines, heights),
     st.just(Welcome()),
     st.builds(Reject, lines, lines, lines, lines),
     st.builds(Ping, st.integers(0, 2**64 - 1)),
     st.builds(Pong, st.integers(0, 2**64 - 1)),
-    st.builds(Status, heights, hashes.map(BlockHash)),
+    st.builds(Status, heights, hashes.map(BlockHash), heights, heights),
     st.builds(Consensus, st.binary(max_size=2_000)),
     st.builds(Transactions, raws),
     st.builds(GetBodies, hashes.map(BlockHash), st.lists(hashes.map(TxHash), max_size=20).map(tuple)),
     st.builds(Bodies, hashes.map(BlockHash), raws),
-    st.builds(GetBlocks, st.integers(1, 2**53).map(Height), st.integers(1, 100)),
+    st.builds(GetBlocks, block_heights, st.integers(1, 100)),
     st.builds(Blocks, raws),
+    st.builds(GetSnapshot, block_heights, block_heights),
+    st.builds(Snapshot, block_heights, st.binary(max_size=400), raws),
+    st.builds(GetHistory, block_heights, st.integers(1, 100)),
+    st.builds(History, block_heights, st.lists(pairs, max_size=20).map(tuple)),
+    st.builds(GetState, block_heights, paths),
+    st.builds(State, block_heights, paths, parts),
 )
 
 
@@ -100,7 +113,7 @@ def test_random_payloads_raise_only_input_errors(kind: FrameType, payload: bytes
 def test_a_session_survives_any_peer(chunks: list[bytes]) -> None:
     """Whatever comes, in whatever order: events or one Closed, never an exception, never an unbounded buffer."""
     bob = Session(Terms(bytes(32), MemberId("bob"), "v"), MemberId("alice"), None, Height(0), Limits(), 0)
-    bob.receive(encode(Hello(bytes(32), 1, MemberId("alice"), "v", Height(0))) + encode(Welcome()), 0)
+    bob.receive(encode(Hello(bytes(32), PROTOCOL_VERSION, MemberId("alice"), "v", Height(0))) + encode(Welcome()), 0)
     ends = 0
     for now_ms, chunk in enumerate(chunks):
         events = bob.receive(chunk, now_ms)
@@ -149,3 +162,7 @@ def test_limits_of_every_type_are_reachable() -> None:
     assert len(encode(GetBodies(BlockHash(bytes(32)), (TxHash(bytes(32)),) * 2_000))) < RULES[FrameType.GET_BODIES].max_bytes
     assert len(encode(Hello(bytes(32), 2**16, MemberId("m" * 32), "v" * 64, Height(2**53)))) < RULES[FrameType.HELLO].max_bytes
     assert len(encode(Reject(*("\U0001f697" * 256,) * 4))) < RULES[FrameType.REJECT].max_bytes
+    status = Status(Height(2**53), BlockHash(bytes(32)), Height(2**53), Height(2**53))
+    assert len(encode(status)) < RULES[FrameType.STATUS].max_bytes
+    assert len(encode(GetState(Height(2**53), bytes(64)))) < RULES[FrameType.GET_STATE].max_bytes
+    assert len(encode(GetSnapshot(Height(2**53), Height(2**53)))) < RULES[FrameType.GET_SNAPSHOT].max_bytes

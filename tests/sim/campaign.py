@@ -14,7 +14,7 @@ from tests.workers import workers
 
 SUMMARY: Final = (
     "blocks", "commits", "later views", "transactions", "promises", "expired", "frames", "power losses", "torn writes",
-    "ViewChange", "NewView", "supply checks", "liars dropped",
+    "ViewChange", "NewView", "supply checks", "liars dropped", "states restored",
 )  # fmt: skip
 
 

@@ -16,6 +16,7 @@ from node.driver import Driver
 from node.key_ring import KeyRing
 from node.mempool import MempoolLimits
 from node.ports import Network
+from node.pruning import Keep
 from node.service import NodeService
 from node.sign_file import SignFile
 from p2p.peers import Handler
@@ -138,7 +139,10 @@ class Host:
     def _build(self, opened: OpenDisk, context: contextvars.Context) -> None:
         network, life = self.world.network, self.lives
         store = BlockStore(opened, f"the disk of {self.name}", network.genesis.spec.hash)
-        settings = Settings(self.member, HostKeys(self.key_files), MEMPOOL, BATCH_DELAY_MS, RESEND_MS)
+        upkeep = self.world.plan.upkeep
+        keep = Keep(upkeep.keep_states, upkeep.keep_bodies, upkeep.snapshot_every)
+        keys, distance = HostKeys(self.key_files), upkeep.snapshot_distance
+        settings = Settings(self.member, keys, MEMPOOL, BATCH_DELAY_MS, RESEND_MS, keep, distance)
         endpoints: list[Endpoint] = []
 
         def connect(handler: Handler, _tip: Callable[[], Height], members: Iterable[Member]) -> Network:

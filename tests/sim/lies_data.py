@@ -5,8 +5,10 @@ from collections import deque
 from collections.abc import Iterable
 from dataclasses import replace
 
+from ledger.state_parts import Fork, Leaves, Part
 from ledger.types import BlockHash, Height, MemberId
 from p2p.messages import Blocks, Bodies, Consensus, Status, Transactions
+from p2p.state_messages import History, Snapshot, State
 from tests.sim.lies import Forger
 from tests.sim.network import Outgoing
 
@@ -37,16 +39,21 @@ class LyingSync:
     def __init__(self, forger: Forger, rng: random.Random) -> None:
         self._rng = rng
         self._kept: deque[bytes] = deque(maxlen=KEPT)
+        self._snapshots = LyingSnapshots(rng)
 
     def outgoing(self, item: Outgoing) -> Iterable[Outgoing]:
         match item.message:
             case Status(height, block_hash):
                 far = Height(height + self._rng.choice([0, 1, 2, 1_000, 2**52]))
-                lie = self._rng.choice([Status(far, block_hash), Status(Height(0), BlockHash(bytes(32)))])
+                snapshot = Height(max(0, far + self._rng.choice([0, 0, -1, -4])))
+                told = Status(far, block_hash, Height(self._rng.choice([0, far])), snapshot)
+                lie = self._rng.choice([told, Status(Height(0), BlockHash(bytes(32)))])
                 return (replace(item, message=lie),) if self._rng.random() < 0.5 else (item,)
             case Blocks(items):
                 self._kept.extend(items)
                 return self._blocks(item, items)
+            case Snapshot() | History() | State():
+                return self._snapshots.outgoing(item)
         return (item,)
 
     def _blocks(self, item: Outgoing, items: tuple[bytes, ...]) -> Iterable[Outgoing]:
@@ -61,12 +68,71 @@ class LyingSync:
             case "swap" if len(items) > 1:
                 return (replace(item, message=Blocks((items[1], items[0], *items[2:]))),)
             case "change" if items:
-                changed = bytearray(items[-1])
-                changed[rng.randrange(len(changed))] ^= 1 << rng.randrange(8)
-                return (replace(item, message=Blocks((*items[:-1], bytes(changed)))),)
+                return (replace(item, message=Blocks((*items[:-1], _flipped(items[-1], rng)))),)
             case "reverse":
                 return (replace(item, message=Blocks(items[::-1])),)
         return (item,)
+
+
+class LyingSnapshots:
+    """Answers questions about snapshots with nothing, with parts of other places or heights, or with changed ones."""
+
+    def __init__(self, rng: random.Random) -> None:
+        self._rng = rng
+        self._parts: deque[Part] = deque(maxlen=KEPT)
+        self._history: deque[tuple[bytes, bytes]] = deque(maxlen=KEPT)
+        self._certificates: deque[bytes] = deque(maxlen=KEPT)
+
+    def outgoing(self, item: Outgoing) -> Iterable[Outgoing]:
+        rng = self._rng
+        if rng.random() < 0.3:
+            return (item,) if rng.random() < 0.7 else ()
+        match item.message:
+            case State(height, path, part) if part is not None:
+                self._parts.append(part)
+                return (replace(item, message=State(height, path, self._changed_part(part))),)
+            case History(height, items) if items:
+                self._history.extend(items)
+                return (replace(item, message=History(height, self._changed_history(items))),)
+            case Snapshot(height, certificate, handovers) if certificate:
+                self._certificates.append(certificate)
+                other = rng.choice([rng.choice(self._certificates), _flipped(certificate, rng), b""])
+                return (replace(item, message=Snapshot(height, other, handovers[: rng.randint(0, len(handovers))])),)
+        return (item,)
+
+    def _changed_part(self, part: Part) -> Part | None:
+        rng = self._rng
+        match rng.choice(["none", "other", "change", "cut"]), part:
+            case "none", _:
+                return None
+            case "change", Fork(bitmap, digests) if digests:
+                return Fork(bitmap, _flipped(digests, rng))
+            case "change", Leaves(pairs) if pairs:
+                return Leaves((*pairs[:-1], (pairs[-1][0], pairs[-1][1] + b"!")))
+            case "cut", Leaves(pairs):
+                return Leaves(pairs[1:])
+        return rng.choice(self._parts)
+
+    def _changed_history(self, items: tuple[tuple[bytes, bytes], ...]) -> tuple[tuple[bytes, bytes], ...]:
+        rng = self._rng
+        certificate, receipts = items[-1]
+        lies: list[tuple[tuple[bytes, bytes], ...]] = [
+            (),
+            items[::-1],
+            items[:1],
+            (rng.choice(self._history), *items[1:]),
+            (*items[:-1], (certificate, rng.choice(self._history)[1])),
+            (*items[:-1], (_flipped(certificate, rng), receipts)),
+            (*items[:-1], (certificate, _flipped(receipts, rng))),
+        ]
+        return rng.choice(lies)
+
+
+def _flipped(data: bytes, rng: random.Random) -> bytes:
+    """Return `data` with one bit changed."""
+    changed = bytearray(data)
+    changed[rng.randrange(len(changed))] ^= 1 << rng.randrange(8)
+    return bytes(changed)
 
 
 class Selective:

@@ -6,7 +6,7 @@ Nothing here asks a node what it thinks: a block counts when it is on a disk, a 
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Self
 
 from consensus.messages import Commit, Message, Signed, message_value, step_of
 from consensus.sign_state import SignState, position_of
@@ -15,8 +15,12 @@ from ledger.certificate import BadCertificateError, QuorumCertificate
 from ledger.codec import as_int, decode, encode_trusted, fields
 from ledger.committee import Committee
 from ledger.hashing import HASH_BYTES
+from ledger.state_tree import StateTree
+from ledger.state_update import StateRoot
+from ledger.store import MemoryStore
 from ledger.types import BlockHash, Height, MemberId, TxId
 from node.api import TxState
+from node.block_store import Held
 from node.sign_file import _decode as decode_slot
 from p2p.messages import Application, Consensus
 from tests.sim.host import Host
@@ -28,19 +32,33 @@ if TYPE_CHECKING:
     from tests.sim.world import World
 
 TIP_KEY: Final = b"mtip"
+VALUES_KEY: Final = b"mvalues"
+HELD_KEY: Final = b"mheld"
 BLOCK, CERTIFICATE, IDS, PENDING, VALUE = (bytes([kind]) for kind in b"bcipv")
 SUPPLY_EVERY: Final = 8
 
 
 @dataclass(frozen=True, slots=True)
 class _State:
-    """The flat state on a disk, as the ledger reads one."""
+    """The flat state on a host's disk, as the ledger reads one: a restored one stands under another prefix."""
 
+    prefix: bytes
     records: Mapping[bytes, bytes]
+
+    @classmethod
+    def of(cls, host: Host) -> Self:
+        """Return the state that counts on a host's disk."""
+        records = host.disk.contents.records
+        prefix = records[b"m"].get(VALUES_KEY, VALUE)
+        return cls(prefix, records[prefix])
 
     def get(self, key: bytes) -> bytes | None:
         """Return the value under a state key."""
-        return self.records.get(VALUE + key)
+        return self.records.get(self.prefix + key)
+
+    def pairs(self) -> dict[bytes, bytes]:
+        """Return all of it."""
+        return {key[1:]: value for key, value in self.records.items()}
 
 
 def votes_needed(members: int) -> int:
@@ -90,8 +108,9 @@ class Oracles:
         membership = self._memberships[Height(height - 1)]
         if header.committee_hash != membership.committee.hash(self._genesis_hash):
             self._violated("members", f"h{height} names another committee than the state before it")
-        if touches_membership({key[1:]: value for key, value in changes.items() if key[:1] == VALUE}):
-            membership = read_membership(_State(host.disk.contents.records[VALUE]))
+        state = _State.of(host)
+        if touches_membership({key[1:]: value for key, value in changes.items() if key[:1] == state.prefix}):
+            membership = read_membership(state)
             names = ", ".join(member.id for member in membership.committee.members)
             self._world.trace.note("members", f"after h{height}: {names}, epoch {membership.committee.epoch}")
         self._memberships[height] = membership
@@ -107,6 +126,9 @@ class Oracles:
             return
         height = Height(int.from_bytes(number))
         if height == 0:
+            return
+        if BLOCK + number not in changes:
+            self._on_restored(host, height)
             return
         data, certificate = changes[BLOCK + number], changes.get(CERTIFICATE + number)
         if data is None or certificate is None:
@@ -131,6 +153,35 @@ class Oracles:
         self._world.trace.note(host.name, f"commits h{height} {short(decided.block_hash)}")
         if height % SUPPLY_EVERY == 0:
             self.check_supply(host)
+
+    def _on_restored(self, host: Host, height: Height) -> None:
+        """Look at a state that took the place of a host's chain: all of it is that of a decided block, and so is its history."""
+        self.counts["states restored"] += 1
+        self._world.trace.note(host.name, f"restores the state of h{height}")
+        if height <= self.tips.get(host.index, 0):
+            self._violated("order", f"{host.name} restores h{height} on h{self.tips.get(host.index, 0)}")
+        self.tips[host.index] = height
+        decided, records = self.decided.get(height), host.disk.contents.records
+        if decided is None:
+            self._violated("agreement", f"{host.name} restores h{height}, which nobody has decided")
+            return
+        tree = StateTree(self._genesis_hash, MemoryStore())
+        if tree.update(None, height, _State.of(host).pairs()).root.digest != decided.header.state_root:
+            self._violated("same state", f"{host.name} restored another state of h{height} than its header's")
+        if StateTree(self._genesis_hash, host.disk.open()).root_at(height) != StateRoot(height, decided.header.state_root):
+            self._violated("same state", f"{host.name} has no tree of h{height}")
+        for at in range(self._held_from(host), height + 1):
+            ids = [tx_id for tx_id, place in self.places.items() if place[0] == at]
+            if records[IDS].get(IDS + at.to_bytes(8)) != b"".join(ids):
+                self._violated("exactly once", f"{host.name} restored h{height} without the ids of h{at}")
+            self._check_certificate(
+                host, Height(at), self.decided[Height(at)], records[CERTIFICATE][CERTIFICATE + at.to_bytes(8)]
+            )
+
+    def _held_from(self, host: Host) -> int:
+        """Return the lowest height above genesis whose header and ids a host holds."""
+        held = host.disk.contents.records[b"m"].get(HELD_KEY)
+        return 1 if held is None else max(1, Held.decode(held).headers_from)
 
     def _decide(self, host: Host, height: Height, data: bytes, ids: bytes) -> Decided:
         header = Block.from_value(decode(data)).header
@@ -171,8 +222,8 @@ class Oracles:
     def check_supply(self, host: Host) -> None:
         """All accounts of the committed state add up to what genesis made."""
         total = 0
-        for key, value in host.disk.contents.records[VALUE].items():
-            name = decode(key[1:])
+        for key, value in _State.of(host).pairs().items():
+            name = decode(key)
             if isinstance(name, tuple) and name[:2] == ("asset", "accounts"):
                 total += sum(as_int(part, "balance") for part in fields(decode(value), 3, "balance"))
         if total != SUPPLY:
@@ -227,10 +278,10 @@ class Oracles:
     def check_end(self) -> None:
         """All honest hosts hold the same state; every promise to a wallet was kept on all of them."""
         honest = self._world.required
-        first = honest[0].disk.contents.records
+        first = _State.of(honest[0]).pairs()
         for host in honest:
             self.check_supply(host)
-            if host.disk.contents.records[VALUE] != first[VALUE]:
+            if _State.of(host).pairs() != first:
                 self._violated("same state", f"the states of {honest[0].name} and {host.name} differ at the same height")
         for tx_id, answer in self._world.clients.answers.items():
             self._check_promise(honest, tx_id, answer.status.state, (answer.status.height, answer.status.index), answer.host)
@@ -243,6 +294,8 @@ class Oracles:
         for host in honest:
             data = host.disk.contents.records[b"t"].get(b"t" + tx_id)
             found = (None, None) if data is None else (int.from_bytes(data[:8]), int.from_bytes(data[8:]))
+            if data is None and place[0] is not None and place[0] < self._held_from(host):
+                continue  # it was restored from a later state
             if found != place:
                 told = f"{by} told a wallet {state} at {place}, {host.name} has {found}"
                 self._violated("acknowledged", f"{short(tx_id)}: {told}")

@@ -197,6 +197,19 @@ Fault: TypeAlias = (
 
 
 @dataclass(frozen=True, slots=True)
+class Upkeep:
+    """What all hosts keep on disk, in blocks (0: all), and from how far behind one takes a snapshot (0: never by choice)."""
+
+    snapshot_every: int = 1_000
+    snapshot_distance: int = 1_000
+    keep_bodies: int = 0
+    keep_states: int = 0
+
+
+DEFAULT_UPKEEP: Final = Upkeep()
+
+
+@dataclass(frozen=True, slots=True)
 class Plan:
     """One run. `skews_ms` are the hosts' clocks' first errors, within half the allowed drift."""
 
@@ -207,6 +220,7 @@ class Plan:
     skews_ms: tuple[int, ...]
     heal_ms: int
     faults: tuple[Fault, ...]
+    upkeep: Upkeep = DEFAULT_UPKEEP
 
     @property
     def liars(self) -> dict[int, tuple[Lie, ...]]:
@@ -240,7 +254,15 @@ def make_plan(seed: int) -> Plan:
         skews_ms=tuple(rng.randint(-120, 120) for _ in range(n)),
         heal_ms=heal_ms,
         faults=maker.faults(),
+        upkeep=_make_upkeep(random.Random(f"upkeep {seed}")),
     )
+
+
+def _make_upkeep(rng: random.Random) -> Upkeep:
+    """Return how hosts keep house in a run: in half of them so that some may have to sync by a snapshot."""
+    if rng.random() < 0.5:
+        return DEFAULT_UPKEEP
+    return Upkeep(rng.choice([4, 9, 25]), rng.choice([0, 3, 10, 40]), rng.choice([0, 0, 3, 20]), rng.choice([0, 1, 10]))
 
 
 class _FaultMaker:

@@ -8,7 +8,19 @@ from typing import Final
 
 from consensus.messages import Commit, Message, NewView, Prepare, PrePrepare, Signed, ViewChange
 from ledger.errors import DatacarError
-from p2p.messages import Application, Blocks, Bodies, Consensus, GetBlocks, GetBodies, Status, Transactions
+from p2p.messages import (
+    Application,
+    Blocks,
+    Bodies,
+    Consensus,
+    GetBlocks,
+    GetBodies,
+    StateAnswer,
+    StateRequest,
+    Status,
+    Transactions,
+)
+from p2p.state_messages import GetHistory, GetSnapshot, GetState, History, Snapshot, State
 from tests.sim.loop import VirtualLoop
 
 KEPT_EVENTS: Final = 40_000
@@ -71,8 +83,8 @@ def describe(message: Application) -> str:
             except DatacarError as error:
                 return f"undecodable consensus bytes ({error})"
             return f"{describe_consensus(signed.message)} by {signed.signer}"
-        case Status(height, block_hash):
-            return f"Status h{height} {short(block_hash)}"
+        case Status(height, block_hash, bodies_from, snapshot):
+            return f"Status h{height} {short(block_hash)}, bodies from h{bodies_from}, snapshot h{snapshot}"
         case Transactions(raws):
             return f"{len(raws)} transactions"
         case GetBodies(block_hash, tx_hashes):
@@ -83,6 +95,25 @@ def describe(message: Application) -> str:
             return f"GetBlocks h{from_height} +{count}"
         case Blocks(items):
             return f"{len(items)} Blocks"
+        case _:
+            return describe_state_sync(message)
+
+
+def describe_state_sync(message: StateRequest | StateAnswer) -> str:
+    """Return a message of state sync in a few words."""
+    match message:
+        case GetSnapshot(height):
+            return f"GetSnapshot h{height}"
+        case Snapshot(height, certificate, handovers):
+            return f"Snapshot h{height} with {len(handovers)} handovers" if certificate else f"no Snapshot h{height}"
+        case GetHistory(from_height, count):
+            return f"GetHistory h{from_height} +{count}"
+        case History(from_height, items):
+            return f"History h{from_height} +{len(items)}"
+        case GetState(height, path):
+            return f"GetState h{height} at {path.hex()[1::2] or 'root'}"
+        case State(height, path, part):
+            return f"State h{height} at {path.hex()[1::2] or 'root'}: {part}"
 
 
 def describe_consensus(message: Message) -> str:

@@ -4,6 +4,7 @@ import pytest
 
 from ledger.codec import encode as encode_value
 from ledger.errors import BadEncodingError, LimitError, TooLargeError
+from ledger.state_parts import MAX_PART_KEYS, Fork, Leaves
 from ledger.types import BlockHash, Height, MemberId, TxHash
 from p2p.frames import HEADER_BYTES, Frame, FrameDecoder, FrameType, encode_frame
 from p2p.handshake import parse_address
@@ -29,6 +30,18 @@ from p2p.messages import (
     fit_blocks,
 )
 from p2p.outbox import CHUNK_BYTES, Outbox, Put
+from p2p.state_messages import (
+    HISTORY_TARGET_BYTES,
+    SNAPSHOT_TARGET_BYTES,
+    GetHistory,
+    GetSnapshot,
+    GetState,
+    History,
+    Snapshot,
+    State,
+    fit_handovers,
+    fit_history,
+)
 
 HASH = BlockHash(bytes(range(32)))
 
@@ -38,13 +51,19 @@ MESSAGES: tuple[Message, ...] = (
     Reject("wrong_chain", "genesis_hash", "0x00", "0x01"),
     Ping(2**64 - 1),
     Pong(0),
-    Status(Height(9), HASH),
+    Status(Height(9), HASH, Height(4), Height(8)),
     Consensus(b"\x93\x01\x02\x03"),
     Transactions((b"a", b"b" * 300)),
     GetBodies(HASH, (TxHash(bytes(32)),)),
     Bodies(HASH, (b"raw",)),
     GetBlocks(Height(1), 100),
     Blocks((b"block 1", b"block 2")),
+    GetSnapshot(Height(8), Height(1)),
+    Snapshot(Height(8), b"certificate", (b"handover 1", b"handover 2")),
+    GetHistory(Height(3), 100),
+    History(Height(3), ((b"certificate", b"receipts"),)),
+    GetState(Height(8), b"\x00\x0f"),
+    State(Height(8), b"", Fork(5, bytes(64))),
 )
 
 
@@ -100,7 +119,9 @@ def test_frames_around_a_chunk_border_come_out_whole() -> None:
         (FrameType.WELCOME, 1),
         (FrameType.REJECT, ("why\x1b[31m", "", "", "")),
         (FrameType.PING, -1),
-        (FrameType.STATUS, (1, b"short")),
+        (FrameType.STATUS, (1, b"short", 0, 0)),
+        (FrameType.STATUS, (1, bytes(32))),
+        (FrameType.STATUS, (1, bytes(32), 0, -1)),
         (FrameType.CONSENSUS, "text"),
         (FrameType.TRANSACTIONS, (b"a",) * 1_001),
         (FrameType.TRANSACTIONS, (b"a" * (64 * 1024 + 1),)),
@@ -110,11 +131,42 @@ def test_frames_around_a_chunk_border_come_out_whole() -> None:
         (FrameType.GET_BLOCKS, (1, 0)),
         (FrameType.GET_BLOCKS, (1, 101)),
         (FrameType.BLOCKS, (1,)),
+        (FrameType.GET_SNAPSHOT, (0, 1)),
+        (FrameType.GET_SNAPSHOT, (1, 0)),
+        (FrameType.SNAPSHOT, (1, b"", (b"",) * 1_001)),
+        (FrameType.GET_HISTORY, (1, 101)),
+        (FrameType.GET_HISTORY, (1, 0)),
+        (FrameType.HISTORY, (1, ((b"certificate",),))),
+        (FrameType.HISTORY, (1, ((b"", b""),) * 101)),
+        (FrameType.GET_STATE, (1, b"\x10")),
+        (FrameType.GET_STATE, (1, bytes(65))),
+        (FrameType.STATE, (1, b"", (1, b""))),
+        (FrameType.STATE, (1, b"", ((b"key",),))),
     ],
 )
 def test_values_outside_the_rules_are_refused(kind: FrameType, value: object) -> None:
     with pytest.raises((BadEncodingError, TooLargeError)):
         decode(Frame(kind, encode_value(value)))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("part", [Leaves(((b"key", b"value"),)), Leaves(((b"", b""),) * MAX_PART_KEYS), Leaves(()), None])
+def test_a_part_of_any_kind_passes(part: Leaves | None) -> None:
+    """The largest number of keys that a part may have is within the bound on a frame's values."""
+    frame = encode(State(Height(1), b"", part))
+    assert decode(Frame(FrameType.STATE, frame[HEADER_BYTES:])) == State(Height(1), b"", part)
+
+
+def test_answers_of_state_sync_are_cut_to_fit() -> None:
+    """One item at least, so that the asker gets on; what no frame can carry is as if it were not held."""
+    item = (b"certificate", bytes(HISTORY_TARGET_BYTES // 3))
+    assert len(fit_history(Height(1), [item] * 10).items) == 2
+    assert len(fit_history(Height(1), [(b"", bytes(HISTORY_TARGET_BYTES * 2))] * 2).items) == 1
+    assert fit_history(Height(1), [(b"", bytes(RULES[FrameType.HISTORY].max_bytes))]).items == ()
+    assert len(fit_history(Height(1), [(b"", b"")] * 200).items) == 100
+    encode(fit_history(Height(1), [(b"", bytes(RULES[FrameType.HISTORY].max_bytes - 32))]))
+    assert len(fit_handovers([bytes(SNAPSHOT_TARGET_BYTES // 3)] * 9)) == 2
+    assert len(fit_handovers([bytes(SNAPSHOT_TARGET_BYTES + 1)] * 2)) == 1
+    assert len(fit_handovers([b""] * 2_000)) == 1_000
 
 
 def test_a_payload_that_is_not_canonical_is_refused() -> None:

@@ -25,6 +25,7 @@ from p2p.messages import (
     encode,
 )
 from p2p.session import Closed, Event, Opened, Phase, Received, Session
+from p2p.state_messages import GetHistory, GetSnapshot, GetState, History, Snapshot, State
 
 ALICE, BOB, CAROL = MemberId("alice"), MemberId("bob"), MemberId("carol")
 GENESIS = bytes(range(32))
@@ -270,13 +271,23 @@ def test_an_unknown_certificate_is_asked_for_blocks_and_told_nothing() -> None:
     assert not bob.send(FrameType.BLOCKS, encode(Blocks((b"b",)))), "one answer to each request"
     assert set(carry(bob, alice)) == {Received(STATUS), Received(Blocks((b"b",)))}
     assert alice.height == 9
+    for request, answer in (
+        (GetSnapshot(Height(8), Height(1)), Snapshot(Height(8), b"certificate")),
+        (GetHistory(Height(7), 2), History(Height(7), ())),
+        (GetState(Height(8), b""), State(Height(8), b"", None)),
+    ):
+        assert not bob.send(answer.type, encode(answer)), "nobody has asked for it yet"
+        assert alice.send(request.type, encode(request))
+        assert carry(alice, bob) == [Received(request)]
+        assert bob.send(answer.type, encode(answer))
+        assert carry(bob, alice) == [Received(answer)]
     assert alice.closed is bob.closed is None
 
 
 @pytest.mark.parametrize(
     "message",
     [Consensus(b"v"), Transactions((b"t",)), GetBodies(BlockHash(bytes(32)), ()), Bodies(BlockHash(bytes(32)), (b"t",)),
-     GetBlocks(Height(1), 1), Blocks((b"b",))],
+     GetBlocks(Height(1), 1), Blocks((b"b",)), State(Height(1), b"", None), GetState(Height(1), b"")],
     ids=lambda message: type(message).__name__,
 )  # fmt: skip
 def test_an_unknown_certificate_that_says_more_than_it_was_asked_is_cut_off(message: Application) -> None:
@@ -286,7 +297,7 @@ def test_an_unknown_certificate_that_says_more_than_it_was_asked_is_cut_off(mess
     assert event.misbehaved
 
 
-@pytest.mark.parametrize("message", [Consensus(b"vote"), STATUS, Transactions((b"t",)), Blocks((b"b",))])
+@pytest.mark.parametrize("message", [Consensus(b"vote"), STATUS, Transactions((b"t",)), Blocks((b"b",)), History(Height(1), ())])
 def test_who_asked_for_blocks_only_may_not_send_more(message: Application) -> None:
     """In one piece with the Welcome as well as after it."""
     _, bob = sync_pair()
