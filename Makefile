@@ -64,6 +64,15 @@ CHAOS_SECONDS ?= 60
 chaos: $(STAMP)  ## kill, pause, cut off and restart four real processes under load
 	@CHAOS_SECONDS=$(CHAOS_SECONDS) $(BIN)/pytest -q --log-cli-level=INFO tests/integration/test_chaos.py
 
+N ?=
+.PHONY: diskfaults
+diskfaults: $(STAMP)  ## N=n (2,000) random flips, tears and losses in LevelDB's files; SEED=x replays a run
+	@$(BIN)/python -m tests.diskfaults --count $(or $(N),2000) $(if $(SEED),--seed $(SEED))
+
+.PHONY: crashes
+crashes: $(STAMP)  ## kill one real node of four at N=n (200) random points under load
+	@$(BIN)/python -m tests.crashes --count $(or $(N),200) $(if $(SEED),--seed $(SEED))
+
 PROMISES ?=
 .PHONY: promises
 promises: $(STAMP)  ## measure what the network promises under faults (PROMISES="dead-backup dead-primary restart overload")
@@ -78,6 +87,10 @@ faults: $(STAMP)  ## RUNS=n hostile runs of the replica alone on a virtual netwo
 bench: $(STAMP)  ## the figures of docs/benchmarks.md
 	@$(BIN)/datacar bench hash
 	@$(BIN)/datacar bench signature
+	@$(BIN)/datacar bench state
+	@$(BIN)/datacar bench storage
+	@$(BIN)/datacar bench proof
+	@$(BIN)/datacar bench sync
 	@$(BIN)/datacar bench cluster
 
 .PHONY: lock

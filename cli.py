@@ -57,6 +57,7 @@ FAMILIES: Final = (
     Family("rpc", "Call any JSON-RPC method of a node.", _TOOLS),
     Family("init", "Make keys, certificate and configuration of a new member.", _NODE),
     Family("start", "Run this member's node.", _NODE),
+    Family("db", "Check, shrink, copy, compare and export a stopped node's ledger.", _NODE),
     Family("config", "Show, change and check a node's configuration.", _NODE),
     Family("genesis", "Make and check what a chain starts from.", _NODE),
     Family("gov", "Propose, vote and rotate: who the members are.", _NODE),
@@ -67,6 +68,7 @@ FAMILIES: Final = (
     Family("account", "Show an account.", _CHAIN),
     Family("block", "Show a block.", _CHAIN),
     Family("members", "List the members: those that vote, and the observers.", _CHAIN),
+    Family("proof", "Prove a payment, a balance or a value; check such a proof offline.", _CHAIN),
     Family("peers", "List a node's connections to the other members.", _CHAIN),
 )
 

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 from benchmarks.cluster import ClusterReport
 from benchmarks.hash import ALGORITHMS, HashReport
-from benchmarks.report import Machine, Report
+from benchmarks.report import Barred, Bars, Machine, Report
 from benchmarks.signature import SignatureReport
 from ledger.errors import NotFoundError
 
@@ -32,6 +32,8 @@ def save(report: Report, path: Path) -> None:
             _draw_signature(axes, report)
         case ClusterReport():
             _draw_cluster(axes, report)
+        case Barred():
+            _draw_bars(axes, report.bars())
         case _:
             raise PlottingUnavailableError
     axes.legend(frameon=False)
@@ -54,6 +56,14 @@ def _new_figure() -> "Figure":
     if engine is not None:
         engine.set(rect=(0, 0.04, 1, 0.96))  # type: ignore[call-arg]  # room for the footnote
     return figure
+
+
+def _draw_bars(axes: "Axes", bars: Bars) -> None:
+    """Bars lying side by side below one another: their labels are sentences."""
+    labels, values = zip(*reversed(bars.values), strict=True)
+    drawn = axes.barh(labels, values, label=bars.unit)
+    axes.bar_label(drawn, fmt="{:,.0f}", padding=3)
+    axes.set(title=bars.title, xlabel=bars.unit)
 
 
 def _draw_hash(axes: "Axes", report: HashReport) -> None:

@@ -131,7 +131,10 @@ class _Bed:
         certificate = self._certificate(self.header, self.committee)
         steps, last = self._handovers()
         late = self._certificate(replace(self.header, committee_hash=last.hash(self.genesis_hash)), last)
-        trusted = TrustedBlock(Height(1_000), self.header.hash(self.genesis_hash), self.header.timestamp_ms, self.committee)
+        header = self.header
+        trusted = TrustedBlock(
+            Height(1_000), header.hash(self.genesis_hash), header.timestamp_ms, self.committee, header.next_committee_hash
+        )
 
         def whole(claim: Callable[[], Claim]) -> Callable[[], bytes]:
             return lambda: Proof(self.genesis_bytes, (), certificate, None, claim()).encode()

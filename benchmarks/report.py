@@ -10,7 +10,7 @@ import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol, Self
+from typing import Protocol, Self, runtime_checkable
 
 import orjson
 from rich.console import Console, RenderableType
@@ -68,6 +68,23 @@ class Report(Protocol):
 
     def table(self) -> RenderableType:
         """Return the figures as a table."""
+
+
+@dataclass(frozen=True, slots=True)
+class Bars:
+    """A chart of one bar for each label; a legend tells the bars' colour."""
+
+    title: str
+    unit: str
+    values: tuple[tuple[str, float], ...]
+
+
+@runtime_checkable
+class Barred(Report, Protocol):
+    """A report that has no chart of its own kind."""
+
+    def bars(self) -> Bars:
+        """Return the figures to compare, all of one unit."""
 
 
 def to_json(report: Report) -> str:

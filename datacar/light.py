@@ -25,6 +25,7 @@ from datacar.rpc import Json
 from datacar.trusted import BlockReference
 from ledger.block import Header
 from ledger.codec import decode
+from ledger.committee import Committee
 from ledger.committee_chain import Handover, follow
 from ledger.errors import NotFoundError, UnavailableError
 from ledger.policy import parse_address
@@ -93,7 +94,7 @@ class LightChain:
         if header.hash(self.genesis_hash) != named.block_hash or committee.hash(self.genesis_hash) != header.committee_hash:
             raise BadProofError("the node does not have the trusted block", height=named.height)
         self._reference = None
-        self._believe(TrustedBlock(header.height, named.block_hash, header.timestamp_ms, committee))
+        self._believe(_block_of(header, committee, self.genesis_hash))
 
     def _follow_page(self) -> Flow[bool]:
         """Follow some changes of the committee; return whether there are more."""
@@ -107,8 +108,9 @@ class LightChain:
         if steps:
             follow(known.committee, steps, self.genesis_hash, first=known.height)
             header = steps[-1].certificate.header
+            known.check_passed(steps, header.height, self.genesis_hash)
             certifier = steps[-2].following if len(steps) > 1 else known.committee
-            self._believe(TrustedBlock(header.height, header.hash(self.genesis_hash), header.timestamp_ms, certifier))
+            self._believe(_block_of(header, certifier, self.genesis_hash))
         if more and self._known().height <= known.height:
             raise BadAnswerError("chain_listHandovers promises more and does not go on")
         return more
@@ -268,6 +270,11 @@ class LightClient:
     def receipt(self, tx_id: str) -> Verified[Receipt]:
         """Return the receipt of a committed transaction."""
         return self._client.run(self.chain.receipt(tx_id))
+
+
+def _block_of(header: Header, committee: Committee, genesis_hash: bytes) -> TrustedBlock:
+    """Return the block of a header that `committee` is known to have certified."""
+    return TrustedBlock(header.height, header.hash(genesis_hash), header.timestamp_ms, committee, header.next_committee_hash)
 
 
 def _proof_in(answer: Json) -> Proof:

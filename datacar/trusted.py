@@ -1,6 +1,6 @@
 """A trusted block as people hand it on: `HEIGHT:0xHASH`, or a JSON file that a light client keeps.
 
-    {"genesis_hash", "height", "block_hash", "timestamp_ms", "epoch", "members": [{"id", "public_key"}]}
+    {"genesis_hash", "height", "block_hash", "timestamp_ms", "epoch", "members": [{"id", "public_key"}], "next_committee_hash"}
 
 The file is as good as the one it came from: who takes a stranger's file trusts that stranger with everything.
 """
@@ -48,6 +48,7 @@ def to_json(block: TrustedBlock, genesis_hash: bytes) -> str:
         "timestamp_ms": block.timestamp_ms,
         "epoch": block.epoch,
         "members": [{"id": item.id, "public_key": "0x" + item.public_key.hex()} for item in block.committee.members],
+        "next_committee_hash": "0x" + block.next_committee_hash.hex(),
     }
     return json.dumps(document, indent=2) + "\n"
 
@@ -62,6 +63,7 @@ def from_json(text: str, genesis_hash: bytes) -> TrustedBlock:
             BlockHash(_bytes(found["block_hash"], HASH_BYTES)),
             _number(found["timestamp_ms"]),
             committee_from_json(found),
+            _bytes(found["next_committee_hash"], HASH_BYTES),
         )
     except (KeyError, TypeError, ValueError, RecursionError) as problem:
         hint = "delete it, or copy one that a light client has kept"

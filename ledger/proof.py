@@ -14,6 +14,7 @@ of this assumes that fewer than q keys of any past committee have leaked (protoc
 time what it accepted is, and with a trusted block at hand refuses older epochs.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, Self
 
@@ -65,17 +66,37 @@ class ForkError(InvalidInputError):
 
 @dataclass(frozen=True, slots=True)
 class TrustedBlock:
-    """A block that is believed, and the committee that certified it; of its members only id and key count here."""
+    """A block that is believed, the committee that certified it, and the hash of the one that it names for the next block.
+
+    Of the members only id and key count here.
+    """
 
     height: Height
     block_hash: BlockHash
     timestamp_ms: int
     committee: Committee
+    next_committee_hash: bytes
 
     @property
     def epoch(self) -> int:
         """Return how many changes of the committee came before it."""
         return self.committee.epoch
+
+    def check_passed(self, handovers: Sequence[Handover], height: Height, genesis_hash: bytes) -> None:
+        """Raise for a way to the block of `height` that leaves the committee of this block otherwise than this block says.
+
+        Where this block is the last of its committee, that committee can certify nothing more, whoever has its keys by now.
+        """
+        own = self.committee.hash(genesis_hash)
+        leaving = next((step for step in handovers if step.certificate.header.committee_hash == own), None)
+        if leaving is not None and leaving.certificate.header.height == self.height:
+            got = leaving.certificate.header.hash(genesis_hash)
+            if got != self.block_hash:
+                raise ForkError(self.height, self.block_hash, got)
+        if height <= self.height or self.next_committee_hash == own:
+            return
+        if leaving is None or leaving.following.hash(genesis_hash) != self.next_committee_hash:
+            raise StaleProofError(height, self.epoch + 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,8 +153,10 @@ class Proof:
         self.certificate.check(genesis_hash, committee)
         self._check_block0(genesis_hash)
         header = self.header
-        found = TrustedBlock(header.height, header.hash(genesis_hash), header.timestamp_ms, committee)
+        block_hash = header.hash(genesis_hash)
+        found = TrustedBlock(header.height, block_hash, header.timestamp_ms, committee, header.next_committee_hash)
         if trusted is not None:
+            trusted.check_passed(self.handovers, header.height, genesis_hash)
             _check_against(found, trusted)
         self.claim.check(genesis_hash, header)
         return found

@@ -1,5 +1,6 @@
 """What a running node answers to wallets and operators: `NodeApi` over the driver and the chain."""
 
+from dataclasses import asdict
 from importlib.metadata import version
 from typing import Final
 
@@ -73,7 +74,7 @@ class NodeService(ChainService):
 
     def status(self) -> dict[str, object]:
         """Return version, uptime, sizes and counters of this node."""
-        mempool = self._driver.intake.mempool
+        mempool, state_sync = self._driver.intake.mempool, self._driver.sync.state_sync.progress
         return {
             "version": VERSION,
             "member_id": self.member_id,
@@ -86,6 +87,7 @@ class NodeService(ChainService):
             "peers_connected": sum(peer.connected for peer in self._driver.network.peers()),
             "strangers_refused": self._driver.network.strangers_refused,
             "syncing": self._driver.sync.running,
+            "state_sync": None if state_sync is None else asdict(state_sync),
         }
 
     def readiness(self) -> Readiness:

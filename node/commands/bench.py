@@ -33,6 +33,38 @@ def signature(as_json: Json = False, plot: Plot = None, quick: Quick = False) ->
 
 
 @app.command()
+def proof(as_json: Json = False, quick: Quick = False) -> None:
+    """Proofs of payments and balances: their size, and the time to make and to check one."""
+    from benchmarks import proof as benchmark
+
+    _show(benchmark.run(quick=quick), as_json, None)
+
+
+@app.command()
+def state(as_json: Json = False, plot: Plot = None, quick: Quick = False) -> None:
+    """A block's update of the state tree on disk: 1,000 changes of 1,000,000 keys."""
+    from benchmarks import state as benchmark
+
+    _show(benchmark.run(quick=quick, say=progress), as_json, plot)
+
+
+@app.command()
+def storage(as_json: Json = False, plot: Plot = None, quick: Quick = False) -> None:
+    """Time to write a block, and bytes on disk for each transfer."""
+    from benchmarks import storage as benchmark
+
+    _show(benchmark.run(quick=quick, say=progress), as_json, plot)
+
+
+@app.command()
+def sync(as_json: Json = False, plot: Plot = None, quick: Quick = False) -> None:
+    """How fast a fresh node takes up 50,000 transfers: by blocks and from a snapshot."""
+    from benchmarks import sync as benchmark
+
+    _show(benchmark.run(quick=quick, say=progress), as_json, plot)
+
+
+@app.command()
 def cluster(
     nodes: Annotated[int, typer.Option(min=1, max=16, help="Size of the network.")] = 4,
     seconds: Annotated[float, typer.Option(min=1, max=3_600, help="Length of one measured window.")] = 20,

@@ -19,6 +19,7 @@ from ledger.committee import Member
 from ledger.errors import BadEncodingError
 from ledger.types import BlockHash, Height, MemberId
 from p2p.frames import FrameType, encode_frame
+from p2p.handshake import PROTOCOL_VERSION
 from p2p.limits import BURST_SECONDS, RULES, Limits
 from p2p.messages import Application, Blocks, Consensus, GetBlocks, Hello, Status, Transactions, Welcome, encode
 from p2p.tls import LocalIdentity, describe_failure, make_contexts
@@ -345,7 +346,7 @@ async def test_a_member_that_claims_to_be_another_is_refused(network: Network) -
 async def test_a_member_that_misbehaves_is_cut_off_told_why_and_kept_away(network: Network, attack: bytes, reason: str) -> None:
     bob, bob_saw = await network.add(identity("bob"))
     introduce((bob,), {ALICE: bob, BOB: bob})
-    hello = encode(Hello(GENESIS, 1, ALICE, "test", Height(0)))
+    hello = encode(Hello(GENESIS, PROTOCOL_VERSION, ALICE, "test", Height(0)))
     reader, writer = await raw_client(bob.listen_port, identity("alice"))
     writer.write(hello + encode(Welcome()))
     await bob_saw.until(lambda: bob_saw.connected == [ALICE])
@@ -441,7 +442,7 @@ async def test_an_impostor_that_misbehaves_brings_no_penalty_on_the_member(netwo
     """Or it could keep the member out for ever, at a frame every few seconds."""
 
     async def lie(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        writer.write(encode(Hello(GENESIS, 1, BOB, "test", Height(9))) + encode(Welcome()))
+        writer.write(encode(Hello(GENESIS, PROTOCOL_VERSION, BOB, "test", Height(9))) + encode(Welcome()))
         await reader.readuntil(encode(Welcome(sync_only=True)))
         writer.write(encode(Consensus(b"lie")))
         await drain(reader)
@@ -453,7 +454,7 @@ async def test_an_impostor_that_misbehaves_brings_no_penalty_on_the_member(netwo
     await eventually(lambda: "a CONSENSUS frame is not expected here" in (alice.peers()[0].last_error or ""))
     assert alice_saw.unproven == [(BOB, 9)]
     _, writer = await raw_client(alice.listen_port, identity("bob"))
-    writer.write(encode(Hello(GENESIS, 1, BOB, "test", Height(0))) + encode(Welcome()))
+    writer.write(encode(Hello(GENESIS, PROTOCOL_VERSION, BOB, "test", Height(0))) + encode(Welcome()))
     await alice_saw.until(lambda: alice_saw.connected == [BOB])
     assert alice_saw.messages == []
     writer.close()
@@ -521,7 +522,7 @@ async def test_the_connection_that_the_smaller_id_dialled_stays(network: Network
     """Both sides go by this, whichever of two they saw first: neither drops the one that the other keeps."""
     alice, alice_saw, bob, bob_saw = await network.pair()
     reader, writer = await raw_client(alice.listen_port, identity("bob"))
-    writer.write(encode(Hello(GENESIS, 1, BOB, "test", Height(0))) + encode(Welcome()))
+    writer.write(encode(Hello(GENESIS, PROTOCOL_VERSION, BOB, "test", Height(0))) + encode(Welcome()))
     assert b"duplicate: another connection with this member is open" in await drain(reader)
     writer.close()
     assert alice_saw.disconnected == bob_saw.disconnected == []
@@ -577,7 +578,7 @@ async def test_a_dead_connection_is_replaced_by_the_peers_next_one(network: Netw
     """Alice's machine lost power: Bob still holds the old socket when she is back."""
     bob, bob_saw = await network.add(identity("bob"))
     introduce((bob,), {ALICE: bob})
-    greeting = encode(Hello(GENESIS, 1, ALICE, "test", Height(0))) + encode(Welcome())
+    greeting = encode(Hello(GENESIS, PROTOCOL_VERSION, ALICE, "test", Height(0))) + encode(Welcome())
     writers = []
     for count in (1, 2):
         _, writer = await raw_client(bob.listen_port, identity("alice"))
@@ -594,7 +595,7 @@ async def test_a_peer_that_falls_silent_is_given_up(network: Network) -> None:
     bob, bob_saw = await network.add(identity("bob"), limits=replace(LIMITS, idle_timeout_ms=300, handshake_timeout_ms=60_000))
     introduce((bob,), {ALICE: bob})
     reader, writer = await raw_client(bob.listen_port, identity("alice"))
-    writer.write(encode(Hello(GENESIS, 1, ALICE, "test", Height(0))) + encode(Welcome()))
+    writer.write(encode(Hello(GENESIS, PROTOCOL_VERSION, ALICE, "test", Height(0))) + encode(Welcome()))
     heard = await drain(reader)
     assert b"idle_timeout" in heard
     await bob_saw.until(lambda: len(bob_saw.disconnected) == 1)
@@ -605,7 +606,7 @@ async def test_a_peer_that_reads_nothing_is_given_up_when_consensus_no_longer_fi
     bob, bob_saw = await network.add(identity("bob"), limits=replace(LIMITS, outbox_bytes=2**20, shutdown_timeout_ms=200))
     introduce((bob,), {ALICE: bob})
     _, writer = await raw_client(bob.listen_port, identity("alice"))
-    writer.write(encode(Hello(GENESIS, 1, ALICE, "test", Height(0))) + encode(Welcome()))
+    writer.write(encode(Hello(GENESIS, PROTOCOL_VERSION, ALICE, "test", Height(0))) + encode(Welcome()))
     await bob_saw.until(lambda: bob_saw.connected == [ALICE])
     writer.transport.pause_reading()  # type: ignore[attr-defined]
     vote = Consensus(bytes(256 * 1024))
@@ -708,7 +709,7 @@ async def test_stop_does_not_wait_for_a_peer_that_hangs(network: Network) -> Non
     bob, bob_saw = await network.add(identity("bob"), limits=replace(LIMITS, shutdown_timeout_ms=100))
     introduce((bob,), {ALICE: bob})
     _, writer = await raw_client(bob.listen_port, identity("alice"))
-    writer.write(encode(Hello(GENESIS, 1, ALICE, "test", Height(0))) + encode(Welcome()))
+    writer.write(encode(Hello(GENESIS, PROTOCOL_VERSION, ALICE, "test", Height(0))) + encode(Welcome()))
     await bob_saw.until(lambda: bob_saw.connected == [ALICE])
     writer.transport.pause_reading()  # type: ignore[attr-defined]
     async with asyncio.timeout(2):

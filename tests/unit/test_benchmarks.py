@@ -9,7 +9,11 @@ import pytest
 from rich.console import Console
 
 from benchmarks import hash as hash_benchmark
+from benchmarks import proof as proof_benchmark
 from benchmarks import signature as signature_benchmark
+from benchmarks import state as state_benchmark
+from benchmarks import storage as storage_benchmark
+from benchmarks import sync as sync_benchmark
 from benchmarks.hash import ALGORITHMS, SIZES_BYTES, HashReport
 from benchmarks.plot import PlottingUnavailableError, save
 from benchmarks.report import Machine, Report, Summary, show, to_json, usable_cores
@@ -43,6 +47,45 @@ def test_the_machine_is_named() -> None:
     assert machine.cores == usable_cores() >= 1
     assert machine.cpu
     assert f"Python {sys.version_info.major}.{sys.version_info.minor}" in machine.line()
+
+
+def test_proofs_are_small_and_quick_to_check() -> None:
+    report = proof_benchmark.run(quick=True)
+    sizes = {row.kind: row.size_bytes for row in report.rows}
+    assert sizes["header, short"] < sizes["account, short"] < sizes["account, from genesis"] < 10_000
+    assert all(0 < row.check_us.minimum <= row.check_us.median for row in report.rows)
+    assert "receipt, from genesis" in shown(report)
+    assert orjson.loads(to_json(report))["benchmark"] == "proof"
+
+
+def test_an_update_of_the_state_is_measured_on_disk(tmp_path: Path) -> None:
+    report = state_benchmark.run(quick=True, say=lambda _: None)
+    assert report.reads > 0
+    assert 0.1 < report.root_ms.minimum <= report.root_ms.median < 1_000
+    assert report.bytes_on_disk_a_key > 100
+    assert "state root" in shown(report)
+    pytest.importorskip("matplotlib", reason="charts are optional")
+    save(report, tmp_path / "state.png")
+    assert (tmp_path / "state.png").stat().st_size > 10_000
+
+
+def test_pruning_makes_the_folder_smaller() -> None:
+    report = storage_benchmark.run(quick=True, say=lambda _: None)
+    assert report.disk_bytes > 1.15 * report.disk_bytes_pruned_states > 1.15 * 1.15 * report.disk_bytes_pruned_all
+    assert sum(report.record_bytes.values()) == pytest.approx(report.disk_bytes, rel=0.3)
+    assert 0 < report.write_ms.minimum <= report.execute_ms.maximum
+    assert orjson.loads(to_json(report))["record_bytes"].keys() == report.record_bytes.keys()
+
+
+def test_a_fresh_node_syncs_both_ways() -> None:
+    """Real processes; that both end on one state root is checked in the run. Which is faster is for a quiet machine to say."""
+    report = sync_benchmark.run(quick=True, say=lambda _: None)
+    blocks, snapshot = report.ways
+    assert blocks.state_root == snapshot.state_root
+    assert min(way.transfers_per_s for way in report.ways) > 100
+    assert all(way.mb_per_s == pytest.approx(way.received_mb / way.seconds) for way in report.ways)
+    assert "from a snapshot" in shown(report)
+    assert [way["name"] for way in orjson.loads(to_json(report))["ways"]] == ["by blocks", "from a snapshot"]
 
 
 def test_hashing_covers_every_algorithm_and_size(hash_report: HashReport) -> None:

@@ -196,6 +196,32 @@ def test_a_leaked_old_committee_cannot_make_a_new_block(chain: ProofChain) -> No
         assert light.newest.height == chain.tip
 
 
+@pytest.mark.parametrize("whole", [False, True])
+def test_the_last_block_of_a_committee_is_enough_to_refuse_its_keys(chain: ProofChain, whole: bool) -> None:
+    """A client that has seen the block which replaces a committee, and nothing after it, takes nothing more of that committee."""
+    last = chain.receipt().handovers[1].certificate.header
+    seen, forged = trusted_at(chain, last.height), forged_by_epoch_1(chain)
+    assert (seen.epoch, seen.next_committee_hash) == (1, chain.node.tip.committee_hash)
+    forged = forged if whole else replace(forged, genesis=None, handovers=())
+    with pytest.raises(StaleProofError) as refused:
+        forged.verify(chain.genesis_hash, seen)
+    assert refused.value.details["seen"] == 2
+    assert chain.state([], trusted=last.height).verify(chain.genesis_hash, seen).epoch == 2
+    assert chain.state([], last.height, trusted=last.height).verify(chain.genesis_hash, seen) == seen
+    peer = Peer(chain.node, lambda method, answer: answer | {"items": [], "next_height": None})
+    light = LightChain(chain.genesis_hash, seen)
+    assert peer.run(light.sync()).epoch == 2, "hidden handovers do not matter: the proof of the last block has them"
+
+
+def test_another_last_block_of_a_committee_is_a_fork(chain: ProofChain) -> None:
+    last = chain.receipt().handovers[1].certificate.header
+    other = replace(trusted_at(chain, last.height), block_hash=BlockHash(bytes(32)))
+    with pytest.raises(ForkError):
+        chain.state([], trusted=last.height).verify(chain.genesis_hash, other)
+    with pytest.raises(ForkError):
+        Peer(chain.node).run(LightChain(chain.genesis_hash, other).sync())
+
+
 def test_it_starts_from_a_named_block(chain: ProofChain) -> None:
     height = Height(chain.tip - 1)
     trusted = trusted_at(chain, height)
