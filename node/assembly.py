@@ -24,7 +24,6 @@ from node.config import NodeConfig
 from node.damage import open_or_heal
 from node.driver import Driver
 from node.finality import Finality
-from node.install import clean_up
 from node.intake import Intake
 from node.key_ring import FileKeyRing, KeyRing
 from node.mempool import Mempool, MempoolLimits
@@ -32,7 +31,7 @@ from node.ports import Network
 from node.pruning import Keep
 from node.secret_files import read_secret
 from node.sign_file import SignFile, open_sign_file
-from p2p.messages import Application
+from p2p.messages import Application, Status
 from p2p.peers import Handler
 from p2p.tls import LocalIdentity
 from p2p.transport import Transport
@@ -65,9 +64,9 @@ class _Switchboard:
         """Pass on."""
         self.driver.on_message(member_id, message)
 
-    def on_unproven_tip(self, member_id: MemberId, height: Height) -> None:
+    def on_unproven_tip(self, member_id: MemberId, status: Status) -> None:
         """Pass on."""
-        self.driver.on_unproven_tip(member_id, height)
+        self.driver.on_unproven_tip(member_id, status)
 
     def on_disconnected(self, member_id: MemberId, reason: str) -> None:
         """Pass on."""
@@ -102,8 +101,6 @@ def build_driver(
     fail: Callable[[BaseException], None],
 ) -> Driver:
     """Put a node together on any disk, clock and network; it takes part once it is started."""
-    for _ in clean_up(store):  # what a crash left of a state that was being installed
-        pass
     chain = Chain(genesis, store, Executor(default_registry()), indexes=settings.indexes)
     mempool = Mempool(settings.mempool)
     switchboard = _Switchboard()

@@ -123,6 +123,7 @@ class Driver:
     def start(self) -> None:
         """Take up consensus where the disk says; needs a running event loop."""
         self._take_membership()
+        self.sync.state_sync.start_clean_up()
         self._post(lambda: self.replica.start(self.clock()))
         self._work.on_committed(0)
 
@@ -154,10 +155,10 @@ class Driver:
         """Note a lost peer."""
         log.info("member disconnected", member=member_id, reason=reason)
 
-    def on_unproven_tip(self, member_id: MemberId, height: Height) -> None:
+    def on_unproven_tip(self, member_id: MemberId, status: Status) -> None:
         """Ask somebody who may be this member for blocks; its word is no evidence of anything, least of all for the replica."""
-        if not self._stopped and height > self.chain.tip.height:
-            self.sync.tips[member_id] = height
+        if not self._stopped and status.height > self.chain.tip.height:
+            self.sync.heard(member_id, status)
             self.sync.request(member_id)
 
     def on_message(self, member_id: MemberId, message: Application) -> None:  # noqa: C901 (one case for each message)

@@ -12,7 +12,7 @@ from ledger.block import MAX_BLOCK_TRANSACTIONS, as_tx_hashes
 from ledger.codec import INT_MAX, Value, as_bool, as_bytes, as_int, as_str, as_tuple, encode_trusted, fields
 from ledger.codec import decode as decode_value
 from ledger.errors import BadEncodingError, TooLargeError
-from ledger.hashing import HASH_BYTES
+from ledger.hashing import HASH_BYTES, ZERO_HASH
 from ledger.transaction import MAX_TRANSACTION_BYTES
 from ledger.types import BlockHash, Height, MemberId, TxHash
 from p2p.frames import Frame, FrameType, encode_frame
@@ -28,6 +28,7 @@ _BIN_HEADER_BYTES: Final = 5
 _MAX_VALUES: Final = max(MAX_BLOCK_TRANSACTIONS + 4, MAX_STATE_VALUES)
 
 GENESIS_HEIGHT: Final = Height(0)
+NO_HASH: Final = BlockHash(ZERO_HASH)
 
 # What an answer should carry: a larger frame, once begun, holds up the consensus messages behind it.
 BLOCKS_TARGET_BYTES: Final = MIB

@@ -11,7 +11,7 @@ import structlog
 from ledger.committee import Member
 from ledger.types import Height, MemberId
 from p2p.limits import Backoff, Limits, Scope, TokenBucket
-from p2p.messages import Application
+from p2p.messages import Application, Status
 from p2p.session import Closed, Session
 
 log: structlog.typing.FilteringBoundLogger = structlog.get_logger("p2p")
@@ -24,7 +24,7 @@ class Handler(Protocol):
     """What the node does with its peers. Called on the event loop, never from within a call to the transport.
 
     `on_connected` and `on_disconnected` concern members that proved who they are. Somebody who did not, at the address of a
-    member, is heard of in `on_unproven_tip`, and in `on_message` with `Blocks` and nothing else.
+    member, is heard of in `on_unproven_tip`, and in `on_message` with answers that certify themselves.
     An exception raised here ends the peer's connection and goes to the loop's exception handler: it is a defect of the node.
     """
 
@@ -37,10 +37,10 @@ class Handler(Protocol):
     def on_disconnected(self, member_id: MemberId, reason: str) -> None:
         """A connected peer is gone, and why. Follows every `on_connected`."""
 
-    def on_unproven_tip(self, member_id: MemberId, height: Height) -> None:
-        """Somebody at this member's address, whose certificate is not known here (yet), claims to have blocks up to `height`.
+    def on_unproven_tip(self, member_id: MemberId, status: Status) -> None:
+        """Somebody at this member's address, whose certificate is not known here (yet), claims to have what `status` says.
 
-        It can be asked for them (`GetBlocks`), since they certify themselves; its word counts for nothing else.
+        It can be asked for blocks and snapshots, since they certify themselves; its word counts for nothing else.
         """
 
 

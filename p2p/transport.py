@@ -17,7 +17,7 @@ from p2p.handshake import Directory, Terms
 from p2p.limits import Limits, Scope
 from p2p.link import Link
 from p2p.listening import Listener
-from p2p.messages import Application, Status, encode
+from p2p.messages import NO_HASH, Application, Status, encode
 from p2p.peers import Handler, Peer, PeerInfo, Strangers, log
 from p2p.session import Closed, Session
 from p2p.tls import LocalIdentity, make_contexts
@@ -182,7 +182,7 @@ class Transport:
         self._open[member_id] = link
         link.peer.opened(link.session, link.remote, self._wall_ms(), outgoing=link.dialled is not None)
         if link.session.scope is Scope.ASKS:
-            self.handler.on_unproven_tip(member_id, link.session.height)
+            self.handler.on_unproven_tip(member_id, Status(link.session.height, NO_HASH))
         else:
             self.handler.on_connected(member_id)
 
@@ -191,7 +191,7 @@ class Transport:
         if link.peer is None:
             return
         if link.scope is Scope.ASKS and isinstance(message, Status):
-            self.handler.on_unproven_tip(link.peer.member.id, message.height)
+            self.handler.on_unproven_tip(link.peer.member.id, message)
         else:
             self.handler.on_message(link.peer.member.id, message)
 

@@ -54,8 +54,8 @@ class Recorder:
         self.disconnected.append((member_id, reason))
         self._changed.set()
 
-    def on_unproven_tip(self, member_id: MemberId, height: Height) -> None:
-        self.unproven.append((member_id, height))
+    def on_unproven_tip(self, member_id: MemberId, status: Status) -> None:
+        self.unproven.append((member_id, status.height))
         self._changed.set()
 
     async def until(self, condition: Callable[[], bool]) -> None:
