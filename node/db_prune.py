@@ -37,6 +37,8 @@ def prune(data_dir: Path, genesis: GenesisBlock, registry: Registry, keep: Keep,
         before = size_of(db)
         kinds = [bytes((first,)) for first in range(255) if next(store.raw.iterate(bytes((first,))), None) is not None]
         chain = Chain(genesis, store, Executor(registry))
+        if keep.snapshot_every and not store.pins:
+            store.put_pins((chain.tip.height,))  # from this one members can join until the node takes its first
         _forget(chain, keep, progress)
         _sweep(store, chain.tip.height, progress)
         tip, held = chain.tip.height, store.held

@@ -11,6 +11,7 @@ from ledger.block import Header, Receipt, Status
 from ledger.errors import NotFoundError, UnavailableError
 from ledger.types import Height, TxId
 from node.api import TxState, TxStatus
+from node.block_store import Held
 from node.chain import Chain, ExecutedBlock
 from node.indexes import Place
 from node.lists import Lists
@@ -38,6 +39,7 @@ class Finality:
         self._chain = chain
         self._mempool = mempool
         self._lists = Lists(chain.store)
+        self._window: tuple[Held, int | None] | None = None
         self._waiters: dict[TxId, list[tuple[asyncio.Future[TxStatus], int | None]]] = {}
         self._count = 0
         self._closed: str | None = None
@@ -102,14 +104,21 @@ class Finality:
         the window before its snapshot, so what was valid at the snapshot or later is in none from before: however long before
         the first held block the one before it was stamped.
         """
-        held, store = self._chain.store.held, self._chain.store
+        held = self._chain.store.held
         if held.headers_from <= 1 or tx_id in self._expired:
             return False
+        if self._window is None or self._window[0] is not held:  # asked for every transaction that is sent
+            self._window = held, self._window_end(held)
+        end_ms = self._window[1]
+        return valid_until_ms is None or end_ms is None or valid_until_ms < end_ms
+
+    def _window_end(self, held: Held) -> int | None:
+        """Return what is valid until when can stand in no block from before what is held; None when that cannot be told."""
+        store = self._chain.store
         first, snapshot = store.header(held.headers_from), store.header(Height(max(held.states_from, held.bodies_from - 1)))
-        if valid_until_ms is None or first is None or snapshot is None:
-            return True
-        window_ms = self._chain.parameters.tx_window_ms
-        return valid_until_ms < min(first.timestamp_ms + window_ms, snapshot.timestamp_ms)
+        if first is None or snapshot is None:
+            return None
+        return min(first.timestamp_ms + self._chain.parameters.tx_window_ms, snapshot.timestamp_ms)
 
     def _older(self, tx_id: TxId) -> NotFoundError:
         oldest = self._chain.store.held.headers_from

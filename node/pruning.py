@@ -47,7 +47,9 @@ class Pruner:
         self._leases: dict[Height, int] = {}
         self._sweeper = Sweeper(chain.store.raw)
         filed = {_number(record[1:9]) for record, _ in chain.store.raw.iterate(_FILED)}
-        self._released = sorted(filed - set(chain.store.pins))
+        self._pinned = set(chain.store.pins)  # as of the last block: a state that is restored brings pins of its own
+        self._released = sorted(filed - self._pinned)
+        self._done_to = Height(0)  # stale records up to here are gone: looking for them again costs time in LevelDB
 
     # ---- snapshots
 
@@ -65,15 +67,21 @@ class Pruner:
 
     def on_committed(self, height: Height, now_ms: int) -> None:
         """Pin the version of a snapshot height and let go of those that nobody needs any more."""
-        keep = self._keep
-        if keep.snapshot_every == 0 or height % keep.snapshot_every:
-            return
+        wanted = self._wanted(height, now_ms)
+        if wanted != self._store.pins:
+            self._store.put_pins(wanted)
+        self._released.extend(sorted(self._pinned - set(wanted)))
+        self._pinned = set(wanted)
+
+    def _wanted(self, height: Height, now_ms: int) -> tuple[Height, ...]:
+        """Return what is to be pinned after the block of `height`: snapshots, and before them what is being read."""
+        keep, pins = self._keep, self._store.pins
+        if keep.snapshot_every and height % keep.snapshot_every:
+            return pins
         self._leases = {at: until_ms for at, until_ms in self._leases.items() if until_ms > now_ms}
-        recent = [*self._store.pins, height][-keep.snapshots :]
-        leased = sorted(at for at in self._leases if at in self._store.pins and at not in recent)[-MAX_LEASED:]
-        before = self._store.pins
-        self._store.put_pins((*leased, *recent))
-        self._released.extend(sorted(set(before) - set(self._store.pins)))
+        recent = sorted({*pins, height})[-keep.snapshots :] if keep.snapshot_every else []
+        leased = sorted(at for at in self._leases if at in pins and at not in recent)[-MAX_LEASED:]
+        return (*leased, *recent)
 
     # ---- forgetting
 
@@ -128,6 +136,8 @@ class Pruner:
                 name = record[_NAME_AT:] + len(rest).to_bytes(4)  # no two pieces of one record's keys may take one name
                 changes[_FILED + pin.to_bytes(8) + height.to_bytes(8) + name] = encode_trusted(tuple(some))
             store.raw.apply(changes)
+            if not rest and record.startswith(STALE):
+                self._done_to = height
             return True
         return False
 
@@ -137,7 +147,7 @@ class Pruner:
             for record, data in self._store.raw.iterate(_FILED + self._released[0].to_bytes(8)):
                 yield record, _number(record[9:17]), _keys(data)
             self._released.pop(0)
-        for record, data in self._store.raw.iterate(STALE):
+        for record, data in self._store.raw.iterate(STALE, STALE + self._done_to.to_bytes(8)):
             height = _number(record[1:9])
             if height > self._store.held.states_from:
                 return

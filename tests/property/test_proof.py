@@ -4,6 +4,7 @@ import itertools
 import random
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -28,6 +29,7 @@ from ledger.proof import ForkError, Proof, StaleProofError, TrustedBlock
 from ledger.state_tree import StateTree
 from ledger.store import MemoryStore
 from ledger.types import BlockHash, Height, MemberId, View
+from tests.memory_node import MemoryNode
 from tests.proof_chain import ALICE, NOBODY, ProofChain, trusted_at
 from tests.seeds import fresh
 from vm.contracts.asset import balance_key
@@ -95,6 +97,7 @@ def check_forgery(chain: ProofChain, body: bytes, trusted: TrustedBlock | None) 
     if is_believed(data, chain.genesis_hash, trusted):
         found = Proof.decode(data)
         assert isinstance(found.claim, StateClaim)
+        assert found.header == chain.node.header(found.header.height)
         state = chain.node.state_at(found.header.height)
         assert all(state.get(entry.key) == entry.value for entry in found.claim.entries)
 
@@ -144,6 +147,18 @@ def test_the_committee_is_followed_over_every_change_and_no_other_way(chain: Pro
         replace(proof, certificate=chain.receipt(0).certificate).verify(chain.genesis_hash)
 
 
+def test_a_change_after_a_proof_is_in_the_next_one(tmp_path: Path) -> None:
+    """The node keeps the changes of the committee that it has read: not for longer than they are all."""
+    made = ProofChain.__new__(ProofChain)  # with a past of its own
+    made.node = MemoryNode(tmp_path / "db", members=5)
+    made.payments = [made.pay(5)]
+    assert made.receipt().verify(made.genesis_hash).epoch == 0
+    made.remove(4)
+    made.payments.append(made.pay(7))
+    assert made.receipt().verify(made.genesis_hash).epoch == 1
+    made.node.close()
+
+
 def test_a_short_proof_needs_its_trusted_block(chain: ProofChain) -> None:
     key, known = balance_key(ALICE), trusted_at(chain, Height(2))
     short, full = chain.state([key], trusted=Height(2)), chain.state([key])
@@ -167,6 +182,27 @@ def test_what_is_older_than_the_trusted_block_is_refused(chain: ProofChain) -> N
         assert caught.value.reason == "stale_proof"
     below = Height(chain.tip - 1)
     assert chain.state([], below).verify(chain.genesis_hash, trusted_at(chain, chain.tip)).height == below  # of the same epoch
+
+
+def test_a_header_of_genesis_is_believed_as_the_parent_of_block_1_alone(chain: ProofChain) -> None:
+    proof = chain.state([balance_key(ALICE)], Height(0))
+    assert proof.block0 is not None
+    richer = chain.state([balance_key(ALICE)])  # what Alice has at the tip, said to be of genesis
+    for lie in (
+        replace(proof, block0=replace(proof.block0, timestamp_ms=1)),
+        replace(proof, block0=replace(proof.block0, state_root=richer.header.state_root), claim=richer.claim),
+        replace(proof, certificate=richer.certificate),
+        replace(proof, block0=richer.header, claim=richer.claim),
+    ):
+        with pytest.raises(InvalidInputError):
+            lie.verify(chain.genesis_hash)
+
+
+def test_a_later_epoch_below_the_trusted_block_is_refused(chain: ProofChain) -> None:
+    """The trusted block's committee would have had to follow it."""
+    ahead = replace(trusted_at(chain, Height(1)), height=Height(chain.tip + 1))
+    with pytest.raises(InvalidInputError, match="later epoch"):
+        chain.state([]).verify(chain.genesis_hash, ahead)
 
 
 def test_another_chain_of_committees_is_refused(chain: ProofChain) -> None:

@@ -191,6 +191,34 @@ def test_keys_of_a_large_block_are_forgotten_with_the_last_pin_that_needs_them(m
     assert stored(made) == reachable(made, [14, 15])
 
 
+def test_what_a_restored_state_replaced_is_forgotten() -> None:
+    """`BlockStore.become` pins the restored height alone: nobody is told of the pins that go with it."""
+    made = grown()
+    pruner = Pruner(made.chain, Keep(states=1, snapshot_every=3, snapshots=2))
+    for restored in (False, False, False, False, False, False, False, False, True, False):
+        made.add_block(2)
+        height = made.chain.tip.height
+        if restored:
+            made.chain.store.put_pins((height,))
+        pruner.on_committed(height, NOW)
+        finish(pruner)
+    assert made.chain.store.pins == (9,)
+    assert stored(made) == reachable(made, [9, 10])
+
+
+def test_a_node_that_makes_no_snapshots_any_more_lets_go_of_the_old_ones() -> None:
+    """Else they, and every body after them, would stay for ever."""
+    made = grown()
+    for keep in (Keep(states=1, bodies=1, snapshot_every=2), Keep(states=1, bodies=1, snapshot_every=0)):
+        pruner = Pruner(made.chain, keep)
+        for _ in range(4):
+            made.add_block(2)
+            pruner.on_committed(made.chain.tip.height, NOW)
+            finish(pruner)
+    assert (made.chain.store.pins, made.chain.store.held.bodies_from) == ((), 7)
+    assert stored(made) == reachable(made, [7, 8])
+
+
 def test_forgotten_block_s_transaction_is_still_a_duplicate() -> None:
     """Ids outlive bodies: nobody can play a transaction again because its block was pruned."""
     made = grown()

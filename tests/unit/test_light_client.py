@@ -23,6 +23,7 @@ from ledger.hashing import Tag
 from ledger.policy import format_address
 from ledger.proof import ForkError, Proof, StaleProofError
 from ledger.types import BlockHash, Height, View
+from node.block_store import Held
 from node.rpc.dispatch import Dispatcher
 from tests.memory_node import FAUCET_SEED, MemoryNode
 from tests.proof_chain import ALICE, NOBODY, ProofChain, trusted_at
@@ -47,7 +48,12 @@ class Peer:
             step = next(flow)
             while True:
                 assert isinstance(step, Call)
-                step = flow.send(self._answer(step))
+                try:
+                    answer = self._answer(step)
+                except NotFoundError as error:
+                    step = flow.throw(error)
+                else:
+                    step = flow.send(answer)
         except StopIteration as end:
             value: T = end.value
             return value
@@ -56,7 +62,9 @@ class Peer:
         self.asked.append((call.method, call.params))
         body = {"jsonrpc": "2.0", "id": 1, "method": call.method, "params": dict(call.params)}
         answer = orjson.loads(asyncio.run(self._dispatcher.answer(orjson.dumps(body))) or b"")
-        assert "error" not in answer, answer
+        if (error := answer.get("error")) is not None:
+            assert error["code"] == NotFoundError.code, error
+            raise NotFoundError(error["data"]["reason"], error["message"], hint=error["data"]["hint"])
         return answer["result"] if self._lie is None else self._lie(call.method, answer["result"])
 
 
@@ -96,6 +104,26 @@ def test_the_past_of_the_same_epoch_is_read_and_that_of_older_ones_is_refused(ch
     assert peer.run(trusting.account(TEXT, height=1)).value.free == 5
     assert peer.run(trusting.account(TEXT, height=0)).block.epoch == 0
     assert peer.run(trusting.receipt(old)).value.height == 1
+
+
+def test_an_answer_about_another_height_is_refused(chain: ProofChain) -> None:
+    """It is proven, of the same epoch, and not what was asked for."""
+    swapped = Peer(chain.node).run(_raw("account_get", {"address": TEXT, "prove": True, "height": chain.tip}))
+    peer = Peer(chain.node, lambda method, answer: swapped if method == "account_get" else answer)
+    with pytest.raises(BadAnswerError, match="another height"):
+        peer.run(LightChain(chain.genesis_hash).account(TEXT, height=chain.tip - 1))
+
+
+def test_a_restored_node_serves_those_who_know_only_genesis(tmp_path: Path) -> None:
+    """It has neither block 1 nor what was before its snapshot's window, but every change of the committee."""
+    made = ProofChain(tmp_path / "db")
+    store, first = made.node._chain.store, Height(made.tip - 1)
+    store.put_held(Held(first, first, made.tip, Height(made.tip - 1)))
+    store.raw.apply({prefix + at.to_bytes(8): None for prefix in (b"b", b"c", b"r", b"i") for at in range(1, first)})
+    light = LightChain(made.genesis_hash)
+    found = Peer(made.node).run(light.account(TEXT))
+    assert (found.value.free, found.block.height, found.block.epoch) == (29, made.tip, 2)
+    made.node.close()
 
 
 def test_many_changes_are_followed_in_pages(chain: ProofChain) -> None:

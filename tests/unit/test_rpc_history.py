@@ -9,6 +9,7 @@ import pytest
 
 from ledger.policy import format_address
 from ledger.proof import Proof
+from ledger.state_tree import NODE_PREFIX, CorruptStateError
 from ledger.transaction import Call, Transaction
 from ledger.types import Height, TxId
 from node.block_store import Held
@@ -89,6 +90,40 @@ async def test_old_states_are_pruned(rpc: Rpc) -> None:
         "bodies_from": 0,
         "states_from": 4,
     }
+
+
+async def test_a_state_of_another_root_than_its_header_s_is_not_read(rpc: Rpc) -> None:
+    for _ in range(3):
+        await pay(rpc)
+    raw = rpc.node._chain.store.raw
+    raw.apply({NODE_PREFIX + (2).to_bytes(8): raw.get(NODE_PREFIX + (1).to_bytes(8))})
+    with pytest.raises(CorruptStateError):
+        rpc.node.state_at(Height(2))
+
+
+@pytest.mark.parametrize("method", ["account_get", "state_get", "contract_query"])
+async def test_a_state_that_is_pruned_while_it_is_being_proven_is_said_to_be_pruned(tmp_path: Path, method: str) -> None:
+    """At whatever moment of the call it goes: the answer is whole, or `pruned` with the oldest height."""
+    params: dict[str, dict[str, Any]] = {
+        "account_get": {"address": format_address(ALICE)},
+        "state_get": {"contract": "asset", "field": "accounts", "key": ["DATR", format_address(ALICE)]},
+        "contract_query": {"contract": "asset", "method": "balance_of", "args": [format_address(ALICE)]},
+    }
+    for turns in range(8):
+        rpc = Rpc(MemoryNode(tmp_path / str(turns)))
+        for _ in range(3):
+            await pay(rpc)
+        asked = asyncio.create_task(rpc.raw(method, {**params[method], "height": 1, "prove": True}))
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        prune(rpc.node, states=1)
+        answer = await asked
+        if "error" in answer:
+            assert (answer["error"]["data"]["reason"], answer["error"]["data"].get("oldest")) == ("pruned", 2), turns
+        else:
+            proof = Proof.decode(bytes.fromhex(answer["result"]["proof"][2:]))
+            assert proof.verify(rpc.node.genesis_hash).height == 1
+        rpc.node.close()
 
 
 async def test_old_bodies_and_receipts_are_pruned_and_headers_stay(rpc: Rpc) -> None:

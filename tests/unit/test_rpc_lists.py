@@ -12,7 +12,7 @@ from ledger.policy import format_address
 from ledger.transaction import Call
 from ledger.types import Height
 from node.block_store import Held
-from node.indexes import REACH_KEY
+from node.indexes import REACH_KEY, Reach, reach_bytes
 from node.pruning import Keep, Pruner
 from node.rpc.dispatch import Dispatcher
 from node.rpc.methods import lists
@@ -203,6 +203,8 @@ async def test_a_node_without_index_says_so(node: FolderNode) -> None:
     rpc = Rpc(node)
     node.chain.store.raw.apply({REACH_KEY: None})
     assert (await rpc.refusal("tx_list"))["reason"] == "not_indexed"
+    node.chain.store.raw.apply({REACH_KEY: reach_bytes(Reach(Height(1), Height(11)))})
+    assert (await rpc.refusal("tx_list"))["reason"] == "not_indexed", "the last block is not in it"
     node.reindex()
     held = node.chain.store.held
     node.chain.store.put_held(Held(held.headers_from, held.receipts_from, Height(13), held.states_from))

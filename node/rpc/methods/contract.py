@@ -95,7 +95,5 @@ async def state_get(
     spec = rpc.registry.field(contract, field)
     raw_key = field_key(contract, spec, key)
     version = rpc.version(height)
-    place = {"height": version.header.height, "key": hex_of(raw_key)}
-    if prove:
-        place["proof"] = await rpc.state_proof(version, (raw_key,), trusted_height)
-    return place | {"value": field_value(spec, version.get(raw_key))}
+    answer = {"height": version.header.height, "key": hex_of(raw_key), "value": field_value(spec, version.get(raw_key))}
+    return answer | {"proof": await rpc.state_proof(version, (raw_key,), trusted_height)} if prove else answer

@@ -32,7 +32,8 @@ async def list_handovers(rpc: Context, from_height: HeightNumber = 0, limit: Lim
     end = Height(rpc.node.tip.height + 1)
     steps = rpc.node.handovers(Height(from_height), end)
     more = steps[limit].certificate.header.height if len(steps) > limit else None
-    return {"items": [hex_of(encode_trusted(step.to_value())) for step in steps[:limit]], "next_height": more}
+    items = await rpc.turns.each(steps[:limit], lambda step: hex_of(encode_trusted(step.to_value())))
+    return {"items": items, "next_height": more}
 
 
 @METHODS.method(
