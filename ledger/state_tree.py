@@ -99,24 +99,19 @@ class StateTree:
     def get(self, root: StateRoot, key: bytes) -> bytes | None:
         """Return the value of `key` in the version `root`, or None."""
         key_hash = self._hasher.key(key)
-        _, ref = self._walk(root, path_of(key_hash))
-        if ref[:HASH_BYTES] != key_hash:
-            return None
-        stored_key, value = self._leaf(ref)
-        if stored_key != key:
-            raise CorruptStateError("a state leaf", LEAF_PREFIX + ref)
-        return value
+        _, leaf = self._walk(root, path_of(key_hash))
+        return self._leaf(leaf)[1] if leaf[1][:HASH_BYTES] == key_hash else None
 
     def prove(self, root: StateRoot, key: bytes) -> StateProof:
         """Return the proof of the value of `key` in the version `root`, or of its absence."""
         key_hash = self._hasher.key(key)
         path = path_of(key_hash)
-        nodes, ref = self._walk(root, path)
+        nodes, leaf = self._walk(root, path)
         steps = tuple(siblings_of(node, slot) for node, slot in zip(nodes, path, strict=False))
-        if not ref or ref[:HASH_BYTES] == key_hash:
+        other_hash = leaf[1][:HASH_BYTES]
+        if other_hash in (b"", key_hash):
             return StateProof(steps, None)
-        _, value = self._leaf(ref)
-        return StateProof(steps, (ref[:HASH_BYTES], self._hasher.value(value)))
+        return StateProof(steps, (other_hash, self._hasher.value(self._leaf(leaf)[1])))
 
     def items(self, root: StateRoot, after: bytes = b"") -> Iterator[tuple[bytes, bytes, bytes]]:
         """Yield (key hash, key, value) of the version `root` in order of key hash, from the first hash above `after`.
@@ -148,25 +143,27 @@ class StateTree:
             for slot in range(RADIX):
                 yield from self._items(child_of(node, slot), path + bytes((slot,)), after)
         elif len(ref) == LEAF_REF and path_of(ref[:HASH_BYTES]) > after:
-            key, value = self._leaf(ref)
-            if digest != self._hasher.leaf(self._hasher.key(key), self._hasher.value(value)):
-                raise CorruptStateError("a state leaf", LEAF_PREFIX + ref)
-            yield ref[:HASH_BYTES], key, value
+            yield ref[:HASH_BYTES], *self._leaf(child)
 
-    def _walk(self, root: StateRoot, path: bytes) -> tuple[list[Node], bytes]:
-        """Return the nodes along `path` from the root down, and the ref of the leaf where they end (empty: none is there)."""
+    def _walk(self, root: StateRoot, path: bytes) -> tuple[list[Node], Child]:
+        """Return the nodes along `path` from the root down, and the leaf where they end (`NOTHING`: none is there)."""
         nodes: list[Node] = []
         digest, ref = root.digest, version_bytes(root.height)
         while len(ref) == NODE_REF:
             depth = len(nodes)
             nodes.append(self._nodes.load(NODE_PREFIX + path[:depth] + ref, digest))
             digest, ref = child_of(nodes[depth], path[depth])
-        return nodes, ref
+        return nodes, (digest, ref)
 
-    def _leaf(self, ref: bytes) -> tuple[bytes, bytes]:
-        """Return the raw key and value of a leaf. The caller checks them."""
+    def _leaf(self, leaf: Child) -> tuple[bytes, bytes]:
+        """Return the raw key and value of a leaf, checked against its digest."""
+        digest, ref = leaf
         data = self._reader.get(LEAF_PREFIX + ref)
         if data is None:
             raise PrunedStateError(LEAF_PREFIX + ref)
         key, value = decode_record(data, LEAF_PREFIX + ref, 2)
+        if type(key) is not bytes or type(value) is not bytes:
+            raise CorruptStateError("a state leaf", LEAF_PREFIX + ref)
+        if self._hasher.leaf(self._hasher.key(key), self._hasher.value(value)) != digest:
+            raise CorruptStateError("a state leaf", LEAF_PREFIX + ref)
         return key, value

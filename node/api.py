@@ -159,7 +159,7 @@ class NodeApi(Protocol):
         """Return what proves that members contradicted themselves: `consensus.evidence.Evidence` in canonical bytes."""
         ...
 
-    def prove_receipt(self, tx_id: TxId, trusted: Height | None = None) -> Proof | None:
+    async def prove_receipt(self, tx_id: TxId, trusted: Height | None = None) -> Proof | None:
         """Return the proof of a committed transaction's receipt, or None when it is not in a block.
 
         From genesis, or short for those who trust the block of height `trusted`. Raises `NotFoundError` `pruned`.
@@ -194,6 +194,9 @@ class NodeApi(Protocol):
     ) -> tuple[Value, tuple[bytes, ...]]:
         """Return what a read-only method answers and the raw keys it read: their proofs prove the answer (`vm.proven`)."""
         ...
+
+    def note_failure(self, error: DatacarError) -> None:
+        """Take note of the error that a request met: damage must stop the node, not only be told to whoever asked."""
 
     def state_at(self, height: Height) -> StateVersion:
         """Return the state after a committed block. Raises `NotFoundError`: not there yet, or `pruned`."""

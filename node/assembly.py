@@ -21,7 +21,7 @@ from node.block_store import BlockStore
 from node.chain import Chain
 from node.clock import Clock, now_ms
 from node.config import NodeConfig
-from node.damage import open_or_heal
+from node.damage import ASIDE_NAME, open_or_heal
 from node.driver import Driver
 from node.finality import Finality
 from node.intake import Intake
@@ -171,7 +171,7 @@ async def driver_on(
         if signed is not None and signed.floor.height > driver.chain.tip.height + 1:
             # An older chain than our votes are of cannot know who we have become since.
             log.warning("blocks that were here are lost: fetching them", tip=driver.chain.tip.height, signed=signed.floor.height)
-        elif not config.node.join:
+        elif not config.node.join and not (config.node.data_dir / ASIDE_NAME).exists():  # an observer has signed nothing
             check_identity(driver.chain, settings)
         stack.push_async_callback(transports[0].stop)
         await transports[0].start()

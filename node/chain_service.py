@@ -52,7 +52,7 @@ class ChainService:
         self._chain = chain
         self._intake = intake
         self._finality = finality
-        self._prover = Prover(genesis, chain)
+        self._prover = Prover(genesis, chain, intake.turn)
         self._faucet_seed = faucet_seed
         self._lists = Lists(chain.store)
         self._now_ms = clock
@@ -161,9 +161,9 @@ class ChainService:
         """Return the final status; raises `wait_timeout` when it does not come in time."""
         return await self._finality.wait(tx_id, timeout_ms, valid_until_ms)
 
-    def prove_receipt(self, tx_id: TxId, trusted: Height | None = None) -> Proof | None:
+    async def prove_receipt(self, tx_id: TxId, trusted: Height | None = None) -> Proof | None:
         """Return the proof of a committed transaction's receipt, or None when it is not in a block."""
-        return self._prover.receipt(tx_id, trusted)
+        return await self._prover.receipt(tx_id, trusted)
 
     def prove(self, height: Height, claim: Claim, trusted: Height | None = None) -> Proof:
         """Return the proof of a claim about a block."""
@@ -205,6 +205,9 @@ class ChainService:
     ) -> tuple[Value, tuple[bytes, ...]]:
         """Return what a read-only method answers and the raw keys it read: their proofs prove the answer."""
         return recorded_query(self._chain.executor, version, version.header, contract, method, tuple(args))
+
+    def note_failure(self, error: DatacarError) -> None:
+        """Take note of the error that a request met: nothing runs here that it should stop."""
 
     def state_at(self, height: Height) -> StateVersion:
         """Return the state after a committed block. Raises `NotFoundError`: not there yet, or `pruned`."""

@@ -92,7 +92,7 @@ class Driver:
         self.finality = finality
         self.network = network
         self.clock = clock
-        self._tasks = Tasks(self._broken)
+        self._tasks = Tasks(self.stop_for)
         self._fairness = Fairness(chain, intake.mempool)
         self._work = Work(chain, intake.mempool, clock, batch_delay_ms, self._offer_work)
         self.gossip = Gossip(intake, network, self._tasks, clock, self._told)
@@ -100,7 +100,7 @@ class Driver:
         self._pruner = Pruner(chain, keep)
         self._housekeeper = Housekeeper(self._pruner, self._tasks, clock)
         self.sync = BlockSync(chain, intake, network, self, self._tasks, snapshot_distance)
-        self._snapshots = SnapshotServer(chain, intake, network, self._tasks, lambda height: self._pruner.lease(height, clock()))
+        self._snapshots = SnapshotServer(chain, intake, network, self._tasks, self._pruner, clock)
         self.committed_blocks = 0
         self.committed_transactions = 0
         self.last_commit_ms = clock()
@@ -136,7 +136,7 @@ class Driver:
         self.gossip.stop()
         await self._tasks.stop()
 
-    def _broken(self, error: BaseException) -> None:
+    def stop_for(self, error: BaseException) -> None:
         """Stop taking part because something that must not fail did, a write to disk above all."""
         if not self._stopped:
             self._stopped = True
@@ -214,7 +214,7 @@ class Driver:
                 for effect in self._inputs.popleft()():
                     self._carry_out(effect)
         except Exception as error:
-            self._broken(error)
+            self.stop_for(error)
             raise
         finally:
             self._running = False
@@ -367,9 +367,8 @@ class Driver:
         chain.take_up()
         mempool.unpin()
         mempool.remove([transaction.id for transaction in mempool.candidates() if chain.committed_at(transaction.id) is not None])
-        mempool.expire(
-            chain.tip.timestamp_ms
-        )  # they may stand in blocks that are not here: what became of them is not ours to say
+        # What expires now may stand in blocks that are not here: what became of it is not ours to say.
+        mempool.expire(chain.tip.timestamp_ms)
         self._leave_height()
         self.finality.adopted()
         self._work.on_committed(0)

@@ -12,12 +12,12 @@ from typing import Final
 
 import msgpack
 
-from ledger.block import ReceiptKind
+from ledger.block import MAX_BLOCK_TRANSACTIONS, ReceiptKind
 from ledger.certificate import BadCertificateError, QuorumCertificate
 from ledger.codec import decode
 from ledger.committee import Committee
 from ledger.committee_chain import Handover, follow
-from ledger.errors import BadEncodingError
+from ledger.errors import BadEncodingError, TooLargeError
 from ledger.hashing import Hasher, Tag
 from ledger.list_root import BadProofError, list_root
 from ledger.types import BlockHash, Height, TxId
@@ -28,6 +28,8 @@ from p2p.state_messages import GetHistory, History
 from vm.context import RECENT_BLOCKS
 
 BLOCKS_A_REQUEST: Final = 50
+MAX_RECEIPTS: Final = 4 * MAX_BLOCK_TRANSACTIONS
+"""Of one block, of transactions and entries that were due: a liar's would else keep the event loop for a minute."""
 
 
 class Committees:
@@ -83,7 +85,7 @@ def check_history(
         raise BadCertificateError("the certificate is of another height", height=checked.header.height, expected=height)
     checked.check(genesis_hash, committees.at(height))
     # Receipts are hashed as the bytes they came in: those that have the certified root need no check of their shape.
-    items = split_array(receipts)
+    items = split_array(receipts, MAX_RECEIPTS)
     if list_root(genesis_hash, list(map(Hasher(Tag.RECEIPT, genesis_hash), items))) != checked.header.receipts_root:
         raise BadProofError("the receipts are not those of the certified header", height=height)
     fields_of = (msgpack.unpackb(item, use_list=False) for item in items)
@@ -91,12 +93,14 @@ def check_history(
     return BlockHistory(checked, receipts, ids)
 
 
-def split_array(data: bytes) -> list[bytes]:
-    """Return the bytes of each item of an encoded array. Raises `BadEncodingError`."""
+def split_array(data: bytes, max_items: int) -> list[bytes]:
+    """Return the bytes of each item of an encoded array. Raises `BadEncodingError`, `TooLargeError` before any is looked at."""
     unpacker = msgpack.Unpacker(max_buffer_size=max(1, len(data)))
     unpacker.feed(data)
     try:
         count = unpacker.read_array_header()
+        if count > max_items:
+            raise TooLargeError("the array", limit=max_items, got=count)
         places = [unpacker.tell()]
         for _ in range(count):
             unpacker.skip()
@@ -138,9 +142,10 @@ class HistoryJobs:
         return len(self._links)
 
     def next_request(self) -> StateRequest | None:
-        """Return the next blocks to ask for, from above down."""
+        """Return the next blocks to ask for, the highest first: the lowest may turn out not to be needed."""
         while self._missing:
-            start, count = self._missing.pop()
+            self._missing.remove(highest := max(self._missing))
+            start, count = highest
             if start >= self._from:
                 return GetHistory(start, min(count, start - self._from + 1))
         if self._next < self._from:

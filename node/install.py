@@ -139,15 +139,16 @@ def _delete_tree(store: BlockStore, versions: range) -> Iterator[None]:
 
 
 def _delete_blocks(store: BlockStore, heights: range) -> Iterator[None]:
-    """Delete the records of blocks that are not held."""
+    """Delete the records of blocks that are not held; of most heights below an unfinished window there is nothing at all."""
     gone: dict[bytes, bytes | None] = {}
-    for height in map(Height, heights):
-        gone |= store.unheld_records(height)
-        if len(gone) >= RECORDS_A_STEP:
-            store.raw.apply(gone)
+    for count, height in enumerate(map(Height, heights), 1):
+        if store.certificate_bytes(height) is not None:
+            gone |= store.unheld_records(height)
+        if len(gone) >= RECORDS_A_STEP or count % RECORDS_A_STEP == 0:
+            _apply(store, gone)
             gone = {}
             yield
-    store.raw.apply(gone)
+    _apply(store, gone)
 
 
 def _delete(store: BlockStore, keys: Iterator[bytes | None]) -> Iterator[None]:
@@ -157,7 +158,13 @@ def _delete(store: BlockStore, keys: Iterator[bytes | None]) -> Iterator[None]:
         if key is not None:
             gone[key] = None
         if count % RECORDS_A_STEP == 0:
-            store.raw.apply(gone)
+            _apply(store, gone)
             gone = {}
             yield
-    store.raw.apply(gone)
+    _apply(store, gone)
+
+
+def _apply(store: BlockStore, changes: dict[bytes, bytes | None]) -> None:
+    """Write if there is anything to write: a batch of nothing would be synced all the same."""
+    if changes:
+        store.raw.apply(changes)

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from ledger.codec import as_bytes, as_tuple, decode, encode_trusted
-from ledger.types import Height
+from ledger.types import Height, MemberId
 from node.block_store import STALE, BlockStore
 from node.chain import Chain
 from node.indexes import Sweeper
@@ -21,8 +21,7 @@ from node.indexes import Sweeper
 KEYS_A_STEP: Final = 1_000
 BLOCKS_A_STEP: Final = 100
 LEASE_MS: Final = 60_000
-MAX_LEASED: Final = 2
-_FILED: Final = b"z"
+FILED: Final = b"z"
 _NAME_AT: Final = 17  # in the key of a filed record, after pin and height; a record of stale keys has no name
 _MAX_RECORD_BYTES: Final = 256 * 1024 * 1024  # our own writing: bounded by the block's gas, not by this
 
@@ -44,9 +43,9 @@ class Pruner:
         self._chain = chain
         self._store: BlockStore = chain.store
         self._keep = keep
-        self._leases: dict[Height, int] = {}
+        self._leases: dict[MemberId, tuple[Height, int]] = {}
         self._sweeper = Sweeper(chain.store.raw)
-        filed = {_number(record[1:9]) for record, _ in chain.store.raw.iterate(_FILED)}
+        filed = {_number(record[1:9]) for record, _ in chain.store.raw.iterate(FILED)}
         self._pinned = set(chain.store.pins)  # as of the last block: a state that is restored brings pins of its own
         self._released = sorted(filed - self._pinned)
         self._done_to = Height(0)  # stale records up to here are gone: looking for them again costs time in LevelDB
@@ -58,12 +57,20 @@ class Pruner:
         """Return the newest pinned height, 0 when there is none."""
         return max(self._store.pins, default=Height(0))
 
-    def lease(self, height: Height, now_ms: int) -> bool:
-        """Keep a pinned version for somebody who is reading it for another `LEASE_MS`; return whether it is pinned."""
+    def lease(self, member: MemberId, height: Height, now_ms: int) -> bool:
+        """Keep a pinned version for a member that is reading it for another `LEASE_MS`; return whether it is pinned.
+
+        Each member has one lease: whoever takes a new one gives up the last, and takes nobody else's.
+        """
         if height not in self._store.pins:
             return False
-        self._leases[height] = now_ms + LEASE_MS
+        self._leases[member] = height, now_ms + LEASE_MS
         return True
+
+    def renew(self, member: MemberId, now_ms: int) -> None:
+        """Keep what a member has leased for another `LEASE_MS`: it is fetching what belongs to it."""
+        if (lease := self._leases.get(member)) is not None:
+            self._leases[member] = lease[0], now_ms + LEASE_MS
 
     def on_committed(self, height: Height, now_ms: int) -> None:
         """Pin the version of a snapshot height and let go of those that nobody needs any more."""
@@ -78,10 +85,10 @@ class Pruner:
         keep, pins = self._keep, self._store.pins
         if keep.snapshot_every and height % keep.snapshot_every:
             return pins
-        self._leases = {at: until_ms for at, until_ms in self._leases.items() if until_ms > now_ms}
+        self._leases = {member: lease for member, lease in self._leases.items() if lease[1] > now_ms}
         recent = sorted({*pins, height})[-keep.snapshots :] if keep.snapshot_every else []
-        leased = sorted(at for at in self._leases if at in pins and at not in recent)[-MAX_LEASED:]
-        return (*leased, *recent)
+        leased = {at for at, _ in self._leases.values() if at in pins and at not in recent}
+        return (*sorted(leased), *recent)
 
     # ---- forgetting
 
@@ -111,10 +118,13 @@ class Pruner:
             self._store.put_held(raised)
 
     def _receipts_floor(self, bodies: Height) -> Height:
-        """Return from where receipts are needed: with the bodies, and for the window before the oldest snapshot."""
+        """Return from where receipts are needed: with the bodies, and for the window before the oldest snapshot.
+
+        The block right before the window too: its time is what shows that the window is whole.
+        """
         oldest = min(self._store.pins, default=self._chain.tip.height)
         header = self._store.header(oldest)
-        window = bodies if header is None else self._chain.window_start(header)
+        window = bodies if header is None else Height(max(1, self._chain.window_start(header) - 1))
         return max(self._store.held.receipts_from, min(bodies, window))
 
     def _forget_states(self) -> bool:
@@ -134,7 +144,7 @@ class Pruner:
             changes[record] = encode_trusted(rest) if rest else None
             for pin, some in filed.items():
                 name = record[_NAME_AT:] + len(rest).to_bytes(4)  # no two pieces of one record's keys may take one name
-                changes[_FILED + pin.to_bytes(8) + height.to_bytes(8) + name] = encode_trusted(tuple(some))
+                changes[FILED + pin.to_bytes(8) + height.to_bytes(8) + name] = encode_trusted(tuple(some))
             store.raw.apply(changes)
             if not rest and record.startswith(STALE):
                 self._done_to = height
@@ -144,14 +154,14 @@ class Pruner:
     def _due(self) -> Iterator[tuple[bytes, Height, tuple[bytes, ...]]]:
         """Yield the records to work through: key, the height that replaced the keys, and the keys."""
         while self._released:
-            for record, data in self._store.raw.iterate(_FILED + self._released[0].to_bytes(8)):
-                yield record, _number(record[9:17]), _keys(data)
+            for record, data in self._store.raw.iterate(FILED + self._released[0].to_bytes(8)):
+                yield record, _number(record[9:17]), stale_keys(data)
             self._released.pop(0)
         for record, data in self._store.raw.iterate(STALE, STALE + self._done_to.to_bytes(8)):
             height = _number(record[1:9])
             if height > self._store.held.states_from:
                 return
-            yield record, height, _keys(data)
+            yield record, height, stale_keys(data)
 
 
 def _floor(now: Height, tip: Height, keep: int) -> Height:
@@ -159,7 +169,8 @@ def _floor(now: Height, tip: Height, keep: int) -> Height:
     return max(now, Height(tip - keep)) if keep else now
 
 
-def _keys(data: bytes) -> tuple[bytes, ...]:
+def stale_keys(data: bytes) -> tuple[bytes, ...]:
+    """Return the tree's keys that a record under `STALE` or `FILED` names. Raises `BadEncodingError`."""
     items = as_tuple(decode(data, max_bytes=_MAX_RECORD_BYTES, max_values=_MAX_RECORD_BYTES), "stale keys", max_items=2**32)
     return tuple(as_bytes(item, "stale key") for item in items)
 

@@ -5,9 +5,11 @@ from importlib.metadata import version
 from typing import Final
 
 from genesis.block import GenesisBlock
+from ledger.errors import DatacarError
 from ledger.types import MemberId
 from node.api import ConsensusStatus, PeerStatus, Readiness
 from node.chain_service import ChainService
+from node.damage import is_damage
 from node.disk_watch import DiskOutageError, Outage
 from node.driver import Driver
 from p2p.peers import PeerInfo
@@ -34,6 +36,11 @@ class NodeService(ChainService):
         self._outage = outage
         self._driver.intake.close(lambda: DiskOutageError(outage))
         self._driver.finality.close(f"this node cannot write to its disk ({outage.reason})")
+
+    def note_failure(self, error: DatacarError) -> None:
+        """Stop taking part when a request met damage: the store tells of what it finds itself, this is what only proofs show."""
+        if is_damage(error):
+            self._driver.stop_for(error)
 
     @property
     def member_id(self) -> MemberId:

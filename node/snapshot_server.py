@@ -6,7 +6,7 @@ Whoever reads one has it pinned for a while longer.
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from itertools import islice
 from typing import Final
 
@@ -15,8 +15,10 @@ from ledger.state_parts import Part, cut
 from ledger.state_tree import StateTree
 from ledger.types import Height, MemberId
 from node.chain import Chain
+from node.clock import Clock
 from node.intake import Intake
 from node.ports import Network
+from node.pruning import Pruner
 from node.tasks import Tasks
 from p2p.messages import StateAnswer, StateRequest
 from p2p.state_messages import GetHistory, GetSnapshot, GetState, History, Snapshot, State, fit_handovers, fit_history
@@ -27,14 +29,15 @@ CACHE_BYTES: Final = 4 * 1024 * 1024  # of its own: reading a whole state must n
 
 
 class SnapshotServer:
-    """Answers state requests in turn. `lease` keeps a pinned version for a while and says whether it is pinned at all."""
+    """Answers state requests in turn; `pruner` keeps the pinned versions that are being read."""
 
-    def __init__(self, chain: Chain, intake: Intake, network: Network, tasks: Tasks, lease: Callable[[Height], bool]) -> None:
+    def __init__(self, chain: Chain, intake: Intake, network: Network, tasks: Tasks, pruner: Pruner, clock: Clock) -> None:
         self._chain = chain
         self._intake = intake
         self._network = network
         self._tasks = tasks
-        self._lease = lease
+        self._pruner = pruner
+        self._clock = clock
         self._tree = StateTree(chain.genesis_hash, chain.store.raw, cache_bytes=CACHE_BYTES)
         self._queues: dict[MemberId, deque[StateRequest]] = {}
         self._task: asyncio.Task[None] | None = None
@@ -60,24 +63,27 @@ class SnapshotServer:
             request = queue.popleft()
             if queue:
                 self._queues[member] = queue
-            self._network.send(member, await self._answer(request))
+            self._network.send(member, await self._answer(member, request))
 
-    async def _answer(self, request: StateRequest) -> StateAnswer:
+    async def _answer(self, member: MemberId, request: StateRequest) -> StateAnswer:
         match request:
             case GetState(height, path):
-                return State(height, path, await self._part(height, path))
+                part = await self._part(height, path) if self._is_leased(member, height) else None
+                return State(height, path, part)
             case GetHistory():
+                self._pruner.renew(member, self._clock())
                 async with self._intake.turn():
                     return self._history(request)
             case GetSnapshot():
                 async with self._intake.turn():
-                    return self._snapshot(request)
+                    return self._snapshot(member, request)
+
+    def _is_leased(self, member: MemberId, height: Height) -> bool:
+        return self._pruner.lease(member, height, self._clock())
 
     async def _part(self, height: Height, path: bytes) -> Part | None:
         """Return a part of a pinned version, or None; the event loop goes round while it is put together."""
         try:
-            if not self._lease(height):
-                return None
             steps = cut(self._tree, self._chain.version(height).root, path)
             while True:
                 async with self._intake.turn():
@@ -98,9 +104,9 @@ class SnapshotServer:
                 return
             yield certificate, receipts
 
-    def _snapshot(self, request: GetSnapshot) -> Snapshot:
+    def _snapshot(self, member: MemberId, request: GetSnapshot) -> Snapshot:
         store = self._chain.store
-        certificate = store.certificate_bytes(request.height) if self._lease(request.height) else None
+        certificate = store.certificate_bytes(request.height) if self._is_leased(member, request.height) else None
         if certificate is None:
             return Snapshot(request.height, b"")
         handovers = fit_handovers(store.handover_bytes(request.from_height, request.height))

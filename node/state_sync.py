@@ -30,6 +30,7 @@ from p2p.messages import StateAnswer, StateRequest, Status
 from p2p.state_messages import GetSnapshot, GetState, Snapshot, State
 
 RETRY_S: Final = 30.0
+LET_DOWN_S: Final = 600.0  # over RETRY_S: the next attempt is to be with others
 SAY_S: Final = 5.0
 PAUSE_S: Final = 5.0  # before the next attempt when there are no blocks to go on with
 BREATH_S: Final = 0.002  # between two steps of a clean-up, which take some milliseconds
@@ -165,6 +166,8 @@ class StateSync:
 
     def heard(self, member: MemberId, status: Status) -> None:
         """Take what a member says it has."""
+        if self._crew is not None:
+            self._crew.heard(member)
         if status.snapshot:
             self.offers[member] = status.snapshot
         else:
@@ -189,7 +192,7 @@ class StateSync:
         if now < self._failed_s + (RETRY_S if blocks_can_be_had else PAUSE_S):
             return None
         least = self._chain.tip.height + ((self._distance or INT_MAX) if blocks_can_be_had else 1)
-        trusted = {member: at for member, at in self.offers.items() if now >= self._let_down.get(member, -math.inf) + RETRY_S}
+        trusted = {member: at for member, at in self.offers.items() if now >= self._let_down.get(member, -math.inf) + LET_DOWN_S}
         return _most_offered(trusted, least) or _most_offered(self.offers, least)
 
     async def run(self, height: Height) -> bool:

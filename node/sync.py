@@ -25,7 +25,7 @@ from node.intake import Intake
 from node.ports import Network
 from node.state_sync import Adopter, StateSync
 from node.tasks import Tasks
-from p2p.messages import BLOCKS_TARGET_BYTES, Blocks, GetBlocks, Status
+from p2p.messages import BLOCKS_TARGET_BYTES, NO_HASH, Blocks, GetBlocks, Status
 
 BATCH: Final = 100
 TIMEOUT_S: Final = 3.0
@@ -94,8 +94,9 @@ class BlockSync:
     def heard(self, member: MemberId, status: Status) -> None:
         """Take what a member says it has."""
         self.tips[member] = status.height
-        self._bodies_from[member] = status.bodies_from
-        self.state_sync.heard(member, status)
+        if status.block_hash != NO_HASH:  # else it is of a handshake, which tells of no more than a height
+            self._bodies_from[member] = status.bodies_from
+            self.state_sync.heard(member, status)
 
     def keep_only(self, members: Container[MemberId]) -> None:
         """Forget what those said who are no members any more."""
@@ -145,7 +146,10 @@ class BlockSync:
         return source
 
     async def _fetch_from(self, source: MemberId) -> bool:
-        """Fetch and apply one batch; return whether the source gave all that it said it had, or as much as fits an answer."""
+        """Fetch and apply one batch; return whether the source gave all that it said it had, or as much as fits an answer.
+
+        What brings the chain no further is nothing, however much it is.
+        """
         height = self._chain.tip.height
         promised = min(BATCH, self.tips.get(source, height) - height)
         future: asyncio.Future[Blocks] = asyncio.get_running_loop().create_future()
@@ -166,7 +170,7 @@ class BlockSync:
         good = await self._apply_all(source, message)
         if self._chain.tip.height + BATCH < self.target:
             log.info("catching up", height=self._chain.tip.height, target=self.target)
-        return good and full
+        return good and full and self._chain.tip.height > height
 
     async def _apply_sent(self, source: MemberId, message: Blocks) -> None:
         await self._apply_all(source, message)

@@ -83,6 +83,7 @@ class Dispatcher:
             result = await method.handler(context, **method.bind(request.params))
         except DatacarError as error:
             self._observe(method.name, error.reason)
+            context.node.note_failure(error)
             raise
         except Exception as error:  # a defect must not end the connection; its text stays in our log
             self._observe(method.name, "internal_error")

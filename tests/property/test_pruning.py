@@ -1,6 +1,6 @@
 """Laws of pruning: what is held reads as it did, what is not is refused, and nothing is left over or taken too much."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import pytest
 from hypothesis import given, settings
@@ -15,7 +15,7 @@ from ledger.types import Height, View
 from node import pruning
 from node.block_store import STALE, BlockStore
 from node.chain import Chain
-from node.pruning import LEASE_MS, MAX_LEASED, Keep, Pruner
+from node.pruning import LEASE_MS, Keep, Pruner
 from tests.one_driver import GENESIS_HASH, NAMES, NETWORK, NOW, certify
 from tests.sim.chain import ACCOUNT_SEEDS
 from tests.vm_harness import account
@@ -145,7 +145,7 @@ def test_proofs_of_held_versions_hold(blocks: list[int], keep: Keep) -> None:
 
 
 def test_snapshot_that_is_being_read_stays() -> None:
-    """A lease outlives newer snapshots, for as long as it is renewed; leases of all the past are bounded."""
+    """A lease outlives newer snapshots, for as long as it is renewed; a member has one, and takes nobody else's."""
     made, now_ms = grown(), 1_000
     pruner = Pruner(made.chain, Keep(states=1, snapshot_every=2, snapshots=1))
 
@@ -156,21 +156,25 @@ def test_snapshot_that_is_being_read_stays() -> None:
             finish(pruner)
 
     go_on(2)
-    assert pruner.lease(Height(2), now_ms)
-    assert not pruner.lease(Height(1), now_ms)
+    assert pruner.lease(NAMES[0], Height(2), now_ms)
+    assert not pruner.lease(NAMES[0], Height(1), now_ms)
     go_on(6)
     assert tuple(made.chain.store.pins) == (2, 8)
     assert made.chain.version(Height(2)).get(b"no such key") is None
-    pruner.lease(Height(8), now_ms)
+    for _ in range(3):
+        assert pruner.lease(NAMES[1], made.chain.tip.height, now_ms)
+        go_on(2)
+    assert tuple(made.chain.store.pins) == (2, 12, 14)
+    now_ms += LEASE_MS - 1
+    pruner.renew(NAMES[1], now_ms)
+    now_ms += 2
     go_on(2)
-    pruner.lease(Height(10), now_ms)
+    assert tuple(made.chain.store.pins) == (12, 16)
+    now_ms += LEASE_MS
     go_on(2)
-    assert len(made.chain.store.pins) == MAX_LEASED + 1
-    now_ms += LEASE_MS + 1
-    go_on(2)
-    assert made.chain.store.pins == (14,)
-    assert pruner.snapshot == 14
-    assert stored(made) == reachable(made, [13, 14])
+    assert made.chain.store.pins == (18,)
+    assert pruner.snapshot == 18
+    assert stored(made) == reachable(made, [17, 18])
 
 
 def test_keys_of_a_large_block_are_forgotten_with_the_last_pin_that_needs_them(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -182,7 +186,7 @@ def test_keys_of_a_large_block_are_forgotten_with_the_last_pin_that_needs_them(m
         made.add_block(3)
         height = made.chain.tip.height
         if height < 11:
-            pruner.lease(Height(3), now)
+            pruner.lease(NAMES[0], Height(3), now)
         else:
             now += 2 * LEASE_MS
         pruner.on_committed(height, now)
@@ -217,6 +221,19 @@ def test_a_node_that_makes_no_snapshots_any_more_lets_go_of_the_old_ones() -> No
             finish(pruner)
     assert (made.chain.store.pins, made.chain.store.held.bodies_from) == ((), 7)
     assert stored(made) == reachable(made, [7, 8])
+
+
+def test_receipts_of_the_oldest_snapshot_s_window_stay_and_of_the_block_before_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever takes the snapshot asks for them: the block before the window shows by its time that the window is whole."""
+    monkeypatch.setattr("node.chain.RECENT_BLOCKS", 3)
+    made = grown()
+    for _ in range(12):
+        made.add_block(1)
+    made.chain.parameters = replace(made.chain.parameters, tx_window_ms=4)  # blocks are a millisecond apart
+    made.chain.store.put_pins((Height(10),))
+    finish(Pruner(made.chain, Keep(bodies=1, snapshot_every=10)))
+    assert made.chain.window_start(made.chain.version(Height(10)).header) == 6
+    assert [bool(made.chain.store.receipts(Height(height))) for height in (4, 5, 6)] == [False, True, True]
 
 
 def test_forgotten_block_s_transaction_is_still_a_duplicate() -> None:

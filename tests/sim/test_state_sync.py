@@ -74,7 +74,7 @@ class PowerFails(World):
         self.loop.after_ms(300, self.hosts[3].start)
 
 
-@pytest.mark.parametrize("at_write", (1, 2, 3, 4, 5, 7))
+@pytest.mark.parametrize("at_write", [1, 2, 3, 4, 5, 7])
 def test_power_may_fail_at_any_write_of_a_restore(at_write: int) -> None:
     """Before the last batch the node is what it was, after it the state is its own; it comes back and catches up either way."""
 

@@ -1,13 +1,21 @@
 """What a node does about a damaged store: set it aside once and begin anew, or refuse; never more than that, never by mistake."""
 
+import asyncio
 import json
+import time
 from pathlib import Path
 
 import pytest
 
-from ledger.state_tree import CorruptStateError
+from ledger.codec import encode_trusted
+from ledger.state_tree import LEAF_PREFIX, CorruptStateError
+from node import probe
+from node.app import Node
 from node.block_store import BlockStore, StorageError
+from node.commands.dev_accounts import dev_blueprint
+from node.config import load_config
 from node.damage import ASIDE_NAME, NOTE_NAME, STORE_NAME, is_damage, note_damage, noted_damage, open_or_heal
+from node.devnet import create
 from node.storage import LevelStore
 
 GENESIS = b"g" * 32
@@ -150,3 +158,25 @@ def test_torn_end_of_the_log_is_no_damage(tmp_path: Path) -> None:
     store = open_or_heal(tmp_path, GENESIS, "refuse")
     assert store.raw.get(KEY) == b"2"
     store.close()
+
+
+async def test_damage_that_only_a_proof_shows_stops_the_node(tmp_path: Path) -> None:
+    """The store's checksums fit, the state tree's hashes do not: nobody is told a wrong value, and the node votes no more."""
+    network = create(tmp_path / "net", dev_blueprint(1, "damage test", time.time_ns() // 1_000_000), lambda _line: None)
+    config = load_config(tmp_path / "net" / network.nodes[0].name / "config.toml")
+    node = Node(config)
+    running = asyncio.create_task(node.run())
+    rpc = config.rpc
+    while not (await asyncio.to_thread(probe.readiness, rpc.host, rpc.port)).ready:
+        assert not running.done()
+        await asyncio.sleep(0.02)
+    assert node._service is not None
+    store = node._service._driver.chain.store.raw
+    store.apply({key: encode_trusted((b"another key", b"")) for key, _ in store.iterate(LEAF_PREFIX)})
+    asked = ("account_get", {"address": network.accounts[0].address, "prove": True})
+    with pytest.raises(probe.ProbeError) as refused:
+        await asyncio.to_thread(probe.call, rpc.host, rpc.port, asked)
+    assert refused.value.reason in ("corrupt_state", "unreachable"), "the node may have ended before the answer was out"
+    error = await asyncio.wait_for(running, 10)
+    assert isinstance(error, CorruptStateError)
+    assert noted_damage(config.node.data_dir) == error.message

@@ -18,7 +18,7 @@ from node.chain import Chain, ExecutedBlock
 from node.driver import Driver
 from node.fairness import PATIENCE_MS
 from node.sign_file import open_sign_file
-from p2p.messages import Application, Blocks, Bodies, Consensus, GetBlocks, GetBodies, Status
+from p2p.messages import NO_HASH, Application, Blocks, Bodies, Consensus, GetBlocks, GetBodies, Status
 from tests.one_driver import NAMES, NETWORK, NOW, SilentNetwork, certify, item, one_driver, open_chain, wire
 
 PATIENCE_S = 5.0
@@ -128,6 +128,36 @@ async def test_source_that_lies_or_is_silent_is_passed_over(
         await settled(driver)
         assert driver.chain.tip_hash == good.block_hash
         await driver.stop()
+
+
+async def test_source_of_what_is_here_already_is_passed_over(tmp_path: Path, chain: Chain) -> None:
+    """It states a tip that is far away and sends as many blocks as it promised, none of them the next one: no end to that."""
+    good = build(chain, payment(1))
+    certified = item(good.block, certify(chain, good.header))
+    with one_driver(tmp_path) as (driver, network):
+
+        def answer(to: MemberId | None, message: Application) -> None:
+            if isinstance(message, GetBlocks) and to == NAMES[0] and len(network.sent) < 50:
+                asyncio.get_running_loop().call_soon(driver.on_message, to, Blocks((certified,) * message.count))
+
+        network.on_send = answer
+        driver.sync.tips[NAMES[0]] = Height(2**50)
+        driver.sync.request(NAMES[0])
+        await settled(driver)
+        assert driver.chain.tip_hash == good.block_hash
+        assert len(network.asked(GetBlocks)) == 2, "the second answer brought nothing"
+        await driver.stop()
+
+
+def test_connecting_anew_takes_back_nothing_that_was_said(tmp_path: Path) -> None:
+    """The handshake of somebody unproven tells a height alone: a state sync goes on with the snapshot it offered."""
+    with one_driver(tmp_path) as (driver, _):
+        driver.sync.request = lambda hint: None  # type: ignore[method-assign]
+        driver.on_unproven_tip(NAMES[0], Status(Height(9), ANOTHER, Height(5), Height(4)))
+        driver.on_unproven_tip(NAMES[0], Status(Height(10), NO_HASH))
+        assert driver.sync.tips[NAMES[0]] == 10
+        assert driver.sync.state_sync.offers[NAMES[0]] == 4
+        assert not driver.sync._has_next(NAMES[0]), "block 1 is not among those it has"
 
 
 # ---- bodies (K3)

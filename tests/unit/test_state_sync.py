@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import time
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from itertools import count
@@ -16,12 +17,13 @@ from ledger.hashing import ZERO_HASH
 from ledger.state_parts import Fork, Leaves
 from ledger.transaction import Call, Transaction
 from ledger.types import BlockHash, Height, MemberId
-from node import crew
+from node import crew, history
 from node.block_store import BlockStore
 from node.chain import Chain
 from node.crew import MAX_ASKED, MAX_ASKED_ONE
 from node.history import Committees, check_history, split_array
 from node.install import clean_up
+from node.pruning import Keep, Pruner
 from node.snapshot_server import MAX_QUEUED, SnapshotServer
 from node.state_sync import PAUSE_S, RETRY_S, StateSync
 from node.storage import open_block_store
@@ -72,6 +74,12 @@ def fresh(source: LedgerFolder, tmp_path: Path) -> Iterator[Chain]:
         store.close()
 
 
+def _pinning(chain: Chain, *heights: int) -> Pruner:
+    """What keeps these heights' versions of a chain."""
+    chain.store.put_pins(tuple(map(Height, heights)))
+    return Pruner(chain, Keep())
+
+
 class Wire:
     """The syncing node's network: each member is a real snapshot server, whose answers come back as its lie makes them."""
 
@@ -84,7 +92,7 @@ class Wire:
         self.requests: list[tuple[MemberId, StateRequest]] = []
         self.sync: StateSync | None = None
         self.servers = {
-            name: SnapshotServer(node.chain, node._intake, _Way(self, name), tasks, lambda height: height == HEIGHT)
+            name: SnapshotServer(node.chain, node._intake, _Way(self, name), tasks, _pinning(node.chain, HEIGHT), lambda: 0)
             for name in lies
         }
 
@@ -295,6 +303,128 @@ async def test_while_one_is_slow_another_is_asked(serving: FolderNode, fresh: Ch
     assert_restored(fresh, serving)
 
 
+async def test_members_that_take_their_time_do_not_take_that_of_the_others(
+    serving: FolderNode, fresh: Chain, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As many as may be asked at a time answer just before their time-outs: the one beside them is asked all the same."""
+    monkeypatch.setattr(crew, "SLOW_S", 0.05)
+    monkeypatch.setattr(crew, "MAX_ASKED", 4)
+    loop = asyncio.get_running_loop()
+    async with syncing(serving, fresh, peer0=honest, peer1=honest, peer2=honest, peer3=honest, peer4=honest) as (sync, wire):
+
+        def late(name: MemberId) -> Lie:
+            def answer_later(_request: StateRequest, answer: StateAnswer) -> None:
+                loop.call_later(2.0, sync.on_answer, name, answer)
+
+            return answer_later
+
+        wire.lies = {name: honest if name == NAMES[4] else late(name) for name in NAMES}
+        async with asyncio.timeout(1.5):
+            assert await sync.run(HEIGHT)
+    assert_restored(fresh, serving)
+
+
+async def test_a_lost_connection_is_no_fault(serving: FolderNode, fresh: Chain, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The only member that has the state is gone twice in the middle, once with requests under way, and is asked again after."""
+    monkeypatch.setattr(crew, "SLOW_S", 0.02)
+    monkeypatch.setattr(crew, "TIMEOUT_S", 0.1)
+    async with syncing(serving, fresh, peer0=honest) as (sync, wire):
+        loop, name = asyncio.get_running_loop(), NAMES[0]
+        connections = count(1)
+        now, due = [next(connections)], [5, 11]
+
+        def come_back() -> None:
+            now[:] = [next(connections)]
+            sync.heard(name, status(HEIGHT))
+
+        def peers() -> tuple[PeerInfo, ...]:
+            since = now[0] if now else None
+            return (PeerInfo(name, "", "out", bool(now), since, None, None, 0, 0, 0, None),)
+
+        def lossy(_request: StateRequest, answer: StateAnswer) -> StateAnswer | None:
+            if due and len(wire.requests) >= due[0]:
+                due.pop(0)
+                now.clear()
+                loop.call_later(0.15, come_back)
+            return answer if now else None
+
+        send = wire.send
+        wire.lies = {name: lossy}
+        monkeypatch.setattr(wire, "peers", peers)
+        monkeypatch.setattr(wire, "send", lambda member, message: bool(now) and send(member, message))
+        assert await sync.run(HEIGHT)
+        assert next(connections) == 4
+        assert not due
+    assert_restored(fresh, serving)
+
+
+async def test_a_slow_line_is_no_silence(serving: FolderNode, fresh: Chain, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Answers that take longer than the time-out come in the end, as long as their bytes keep coming."""
+    monkeypatch.setattr(crew, "SLOW_S", 0.02)
+    monkeypatch.setattr(crew, "TIMEOUT_S", 0.05)
+    loop, name = asyncio.get_running_loop(), NAMES[0]
+    for rate, ends_well in ((0, False), (4 * crew.LEAST_BYTES, True)):
+        async with syncing(serving, fresh, peer0=honest) as (sync, wire):
+            began_s = loop.time()
+
+            def peers(rate: int = rate, began_s: float = began_s) -> tuple[PeerInfo, ...]:
+                come = int(rate * (loop.time() - began_s) / crew.TIMEOUT_S)
+                return (PeerInfo(name, "", "out", True, 1, None, None, come, 0, 0, None),)
+
+            def late(_request: StateRequest, answer: StateAnswer, sync: StateSync = sync) -> None:
+                loop.call_later(0.2, sync.on_answer, name, answer)
+
+            monkeypatch.setattr(wire, "peers", peers)
+            wire.lies = {name: late}
+            assert await sync.run(HEIGHT) is ends_well
+    assert_restored(fresh, serving)
+
+
+async def test_a_connection_that_is_lost_again_and_again_is_given_up(
+    serving: FolderNode, fresh: Chain, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Blocks may be had elsewhere: neither a member that comes and goes, nor one that never comes back, is waited for in vain."""
+    monkeypatch.setattr(crew, "PATIENCE_S", 0.05)
+    async with syncing(serving, fresh, peer0=honest) as (sync, wire):
+        monkeypatch.setattr(wire, "send", lambda _member, _message: asyncio.get_running_loop().call_soon(back) is None)
+
+        def back() -> None:
+            sync.heard(NAMES[0], status(HEIGHT))
+
+        async with asyncio.timeout(2):
+            assert not await sync.run(HEIGHT)
+        monkeypatch.setattr(wire, "send", lambda _member, _message: False)
+        async with asyncio.timeout(2):
+            assert not await sync.run(HEIGHT)
+
+
+async def test_who_has_no_more_history_than_is_needed_stays(
+    serving: FolderNode, fresh: Chain, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """History is asked for ahead, without knowing how far down it is needed: not to have what lies below is no fault."""
+    monkeypatch.setattr(history, "BLOCKS_A_REQUEST", 2)
+    monkeypatch.setattr(history, "RECENT_BLOCKS", 1)
+    header, before = serving.chain.store.header(HEIGHT), serving.chain.store.header(Height(HEIGHT - 5))
+    assert header is not None
+    assert before is not None
+    fresh.parameters = replace(fresh.parameters, tx_window_ms=header.timestamp_ms - before.timestamp_ms - 1)
+    lowest = HEIGHT - 5
+    monkeypatch.setattr(crew, "SLOW_S", 0.1)
+
+    def pruned(_request: StateRequest, answer: StateAnswer) -> StateAnswer:
+        if not isinstance(answer, History):
+            return answer
+        kept = max(0, answer.from_height - lowest + 1)
+        return replace(answer, items=answer.items[:kept])
+
+    def keeps_history(request: StateRequest, answer: StateAnswer) -> StateAnswer | None:
+        return None if isinstance(answer, History) else honest(request, answer)
+
+    async with syncing(serving, fresh, peer0=keeps_history, peer1=pruned, peer2=pruned) as (sync, _):
+        assert await sync.run(HEIGHT)
+    assert fresh.store.held.receipts_from == lowest
+
+
 async def test_the_chain_may_come_to_the_height_first(serving: FolderNode, fresh: Chain) -> None:
     """By votes that were still under way, say: then the state is given up, and what the chain wrote stays whole."""
     reached: list[bool] = []
@@ -410,7 +540,7 @@ async def test_a_server_answers_what_it_has_and_queues_little(serving: FolderNod
             answers.append(message)
             return True
 
-    server = SnapshotServer(serving.chain, serving._intake, Port(), tasks, lambda height: height in (HEIGHT, 99))
+    server = SnapshotServer(serving.chain, serving._intake, Port(), tasks, _pinning(serving.chain, HEIGHT, 99), lambda: 0)
     requests: list[StateRequest] = [
         GetState(Height(5), b""),
         GetState(Height(99), b""),
@@ -453,6 +583,19 @@ def test_history_is_checked_down_to_the_bytes(serving: FolderNode) -> None:
     ):
         with pytest.raises(DatacarError):
             check_history(chain.genesis_hash, committees, height, lie, bad or b"")
-    for bad in (receipts + b"\0", receipts[:-1], b"\xc0", b"\xdd\xff\xff\xff\xff", b"\x91" * 3_000):
+    for bad in (receipts + b"\0", receipts[:-1], b"\xc0", b"\xdd\xff\xff\xff\xff", b"\x91" * 3_000, b"\x95" + bytes(5)):
         with pytest.raises(DatacarError):
-            split_array(bad)
+            split_array(bad, 4)
+
+
+def test_a_flood_of_tiny_receipts_is_refused_at_once(serving: FolderNode) -> None:
+    """A true certificate with 8 million items of one byte would keep the event loop for more than a minute."""
+    chain = serving.chain
+    committees = Committees(chain.genesis_hash, chain.committee, Height(1))
+    certificate = chain.store.certificate_bytes(HEIGHT)
+    assert certificate is not None
+    began_s = time.perf_counter()
+    for many in (history.MAX_RECEIPTS + 1, 1_000_000):
+        with pytest.raises(DatacarError, match="too large"):
+            check_history(chain.genesis_hash, committees, HEIGHT, certificate, b"\xdd" + many.to_bytes(4) + bytes(many))
+    assert time.perf_counter() - began_s < 0.1

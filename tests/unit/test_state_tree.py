@@ -249,6 +249,21 @@ def test_a_leaf_under_the_wrong_name_is_not_returned(chain: Chain) -> None:
         chain.tree.get(chain.roots[-1], b"key 1")
 
 
+@pytest.mark.parametrize("record", [(b"key 1", b"another value"), (b"key 1", 7)])
+def test_a_leaf_with_another_value_is_not_returned(chain: Chain, record: tuple[bytes, bytes | int]) -> None:
+    """Whatever the store's own checksum says of it."""
+    root, absent = chain.roots[-1], absent_keys(chain)[1]
+    chain.store.apply({LEAF_PREFIX + HASHER.key(b"key 1") + bytes(8): encode(record)})
+    with pytest.raises(CorruptStateError):
+        chain.tree.get(root, b"key 1")
+    other = chain.tree.prove(root, absent).other
+    assert other is not None
+    ours = next(key for key, _ in chain.store.iterate(LEAF_PREFIX + other[0]))
+    chain.store.apply({ours: encode(record)})
+    with pytest.raises(CorruptStateError):
+        chain.tree.prove(root, absent)
+
+
 def absent_keys(chain: Chain) -> tuple[bytes, bytes]:
     """A key whose path ends in an empty place, and one whose path ends in another key's leaf."""
     proofs = {key: chain.tree.prove(chain.roots[-1], key) for key in (b"absent %d" % number for number in range(99))}
