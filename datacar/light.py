@@ -4,7 +4,9 @@
         account = light.account("datr1...")
         print(account.value.free, account.block.height, account.block.epoch, account.block.timestamp_ms)
 
-It refuses what is older than what it has seen: a lower last block, an older epoch, another block of the same height. It cannot
+It refuses what is older than what it has seen: a lower last block, an older epoch, another block of the same height. Of the block
+in the file and the one it is told to start from it takes the newer, and the node must prove that the older is on the same chain
+(where it is not `pruned` there; with an older epoch only the signatures of that time can say so). It cannot
 know how old the newest answer of its node is: `block.timestamp_ms` says of when it is, and `max_age_s` bounds it by our clock.
 """
 
@@ -29,7 +31,7 @@ from ledger.committee import Committee
 from ledger.committee_chain import Handover, follow
 from ledger.errors import NotFoundError, UnavailableError
 from ledger.policy import parse_address
-from ledger.proof import Proof, StaleProofError, TrustedBlock
+from ledger.proof import ForkError, Proof, StaleProofError, TrustedBlock
 from ledger.types import Motes
 
 T = TypeVar("T")
@@ -60,10 +62,9 @@ class LightChain:
         self.genesis_hash = genesis_hash_of(trusted_genesis)
         self._file = state_file
         kept = None if state_file is None else trusted.load(state_file, self.genesis_hash)
-        known = (kept, start if isinstance(start, TrustedBlock) else None)
-        self.newest = max((block for block in known if block is not None), key=lambda block: block.height, default=None)
-        named = start if isinstance(start, BlockReference) else None
-        self._reference = named if self.newest is None or (named is not None and named.height > self.newest.height) else None
+        first, self._older = _ordered(kept, start)
+        self.newest = first if isinstance(first, TrustedBlock) else None
+        self._named = first if isinstance(first, BlockReference) else None
         self._accept_old_epochs = accept_old_epochs
         self._max_age_s = max_age_s
 
@@ -71,22 +72,40 @@ class LightChain:
 
     def sync(self) -> Flow[TrustedBlock]:
         """Follow the committees up to now and return the node's last block."""
-        if self.newest is None or self._reference is not None:
+        if self._is_to_begin:
             yield from self._begin()
         while (yield from self._follow_page()):
             pass
         return (yield from self.header()).block
 
+    @property
+    def _is_to_begin(self) -> bool:
+        return self.newest is None or self._older is not None
+
     def _begin(self) -> Flow[None]:
-        """Believe the first block: the one that was named, which must hash to its hash, or genesis."""
-        named = self._reference
-        if named is None:
-            try:
-                answer = yield Call("chain_proveHeader", {"height": 0})
-            except NotFoundError:  # a restored node does not have block 1, which proves the genesis block, but all handovers
-                answer = yield Call("chain_proveHeader", {})
-            self._believe(_proof_in(answer).verify(self.genesis_hash))
-            return
+        """Believe the first block: the one that was kept or named, whichever is newer, or genesis. The older one must agree."""
+        if self._named is not None:
+            block = yield from self._named_block(self._named)
+        elif self.newest is None:
+            block = yield from self._genesis()
+        else:
+            block = self.newest
+        if self._older is not None:
+            yield from self._compare(self._older, block)
+        self._named = self._older = None
+        if block is not self.newest:
+            self._believe(block)
+
+    def _genesis(self) -> Flow[TrustedBlock]:
+        """Return genesis, or a block that is proven from it."""
+        try:
+            answer = yield Call("chain_proveHeader", {"height": 0})
+        except NotFoundError:  # a restored node does not have block 1, which proves the genesis block, but all handovers
+            answer = yield Call("chain_proveHeader", {})
+        return _proof_in(answer).verify(self.genesis_hash)
+
+    def _named_block(self, named: BlockReference) -> Flow[TrustedBlock]:
+        """Return the block that was named, which must hash to its hash, with its committee."""
         found = yield Call("chain_proveHeader", {"height": named.height, "trusted_height": named.height})
         header = _proof_in(found).header
         answer = yield Call("chain_getCommittee", {"height": named.height})
@@ -96,8 +115,26 @@ class LightChain:
             raise BadAnswerError(f"chain_getCommittee lacks something: {problem!r}") from None
         if header.hash(self.genesis_hash) != named.block_hash or committee.hash(self.genesis_hash) != header.committee_hash:
             raise BadProofError("the node does not have the trusted block", height=named.height)
-        self._reference = None
-        self._believe(_block_of(header, committee, self.genesis_hash))
+        return _block_of(header, committee, self.genesis_hash)
+
+    def _compare(self, older: BlockReference, known: TrustedBlock) -> Flow[None]:
+        """Raise `ForkError` unless the chain of `known` has the older block, as far as the node still holds what proves it."""
+        asked = {"height": older.height}
+        try:
+            try:
+                answer = yield Call("chain_proveHeader", {**asked, "trusted_height": known.height})
+                block = _proof_in(answer).verify(self.genesis_hash, known)
+            except StaleProofError:  # of an epoch before, which nothing new is believed of: to contradict it is enough
+                answer = yield Call("chain_proveHeader", asked)
+                block = _proof_in(answer).verify(self.genesis_hash)
+        except NotFoundError as error:
+            if error.reason != "pruned":
+                raise
+            return
+        if block.height != older.height:
+            raise BadAnswerError("the answer is about another height", expected=older.height, got=block.height)
+        if block.block_hash != older.block_hash:
+            raise ForkError(older.height, older.block_hash, block.block_hash)
 
     def _follow_page(self) -> Flow[bool]:
         """Follow some changes of the committee; return whether there are more."""
@@ -161,7 +198,7 @@ class LightChain:
         self, method: str, params: Mapping[str, Json], height: int | None, *, of_any_height: bool = False
     ) -> Flow[tuple[Proof, TrustedBlock, Any]]:
         """Return the verified proof in an answer, the block it is about, and the answer."""
-        if self.newest is None or self._reference is not None:
+        if self._is_to_begin:
             yield from self.sync()
         known = self._known()
         asked = dict(params) if height is None else {**params, "height": height}
@@ -273,6 +310,20 @@ class LightClient:
     def receipt(self, tx_id: str) -> Verified[Receipt]:
         """Return the receipt of a committed transaction."""
         return self._client.run(self.chain.receipt(tx_id))
+
+
+def _ordered(
+    kept: TrustedBlock | None, start: TrustedBlock | BlockReference | None
+) -> tuple[TrustedBlock | BlockReference | None, BlockReference | None]:
+    """Return the newer of two blocks, to go on from, and the older one. Raises `ForkError` for two of one height."""
+    if kept is None or start is None:
+        return kept or start, None
+    if kept.height == start.height:
+        if kept.block_hash != start.block_hash:
+            raise ForkError(kept.height, kept.block_hash, start.block_hash)
+        return kept, None
+    older, newer = (kept, start) if kept.height < start.height else (start, kept)
+    return newer, BlockReference(older.height, older.block_hash)
 
 
 def _block_of(header: Header, committee: Committee, genesis_hash: bytes) -> TrustedBlock:

@@ -8,7 +8,7 @@ never doubled. Unlike there, the root also covers the number of items, so a proo
 each over the canonical encoding. Pure; checking a proof takes nothing but this module.
 """
 
-from collections.abc import Sequence
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final, Self
 
@@ -19,6 +19,8 @@ from ledger.hashing import HASH_BYTES, Hasher, Tag
 MAX_LIST_DEPTH: Final = 32
 MAX_LIST_ITEMS: Final = 2**MAX_LIST_DEPTH
 MAX_LIST_PROOF_BYTES: Final = MAX_LIST_DEPTH * (HASH_BYTES + 2) + 32
+HASHES_A_STEP: Final = 256
+"""A part of a millisecond of work."""
 
 
 class BadProofError(InvalidInputError):
@@ -87,8 +89,20 @@ class ListTree:
     __slots__ = ("_count", "_levels", "root")
 
     def __init__(self, genesis_hash: bytes, items: Sequence[bytes]) -> None:
+        for _ in self._steps(genesis_hash, items):
+            pass
+
+    @classmethod
+    def in_steps(cls, genesis_hash: bytes, items: Sequence[bytes]) -> Generator[None, None, Self]:
+        """Return the tree, yielding between steps of `HASHES_A_STEP`: for callers that must do other things in between."""
+        tree = cls.__new__(cls)
+        yield from cls._steps(tree, genesis_hash, items)
+        return tree
+
+    def _steps(self, genesis_hash: bytes, items: Sequence[bytes]) -> Iterator[None]:
         self._count = len(items)
-        self._levels = _levels(genesis_hash, items)
+        self._levels: list[list[bytes]] = []
+        yield from _grow(self._levels, genesis_hash, items)
         top = self._levels[-1]
         self.root = Hasher(Tag.LIST_NODE, genesis_hash)(encode_trusted((len(items), top[0] if top else None)))
 
@@ -124,18 +138,23 @@ def verify_list_proof(genesis_hash: bytes, root: bytes, item: bytes, proof: List
         )
 
 
-def _levels(genesis_hash: bytes, items: Sequence[bytes]) -> list[list[bytes]]:
-    """Return the tree's digests level by level, from the leaves to the single top one."""
+def _grow(levels: list[list[bytes]], genesis_hash: bytes, items: Sequence[bytes]) -> Iterator[None]:
+    """Add the tree's digests level by level, from the leaves to the single top one; yield after each step."""
     invariant(all(len(item) == HASH_BYTES for item in items), "a list root is taken over 32-byte digests")
     leaf, node = Hasher(Tag.LIST_LEAF, genesis_hash), Hasher(Tag.LIST_NODE, genesis_hash)
-    level = [leaf(encode_trusted(item)) for item in items]
-    levels = [level]
+    levels.append(level := [])
+    for at in range(0, len(items), HASHES_A_STEP):
+        level += [leaf(encode_trusted(item)) for item in items[at : at + HASHES_A_STEP]]
+        yield
     while len(level) > 1:
-        above = [node(encode_trusted(pair)) for pair in zip(level[::2], level[1::2], strict=False)]
+        levels.append(above := [])
+        for at in range(0, len(level), 2 * HASHES_A_STEP):
+            left, right = level[at : at + 2 * HASHES_A_STEP : 2], level[at + 1 : at + 2 * HASHES_A_STEP : 2]
+            above += [node(encode_trusted(pair)) for pair in zip(left, right, strict=False)]
+            yield
         if len(level) % 2:
             above.append(level[-1])
-        levels.append(level := above)
-    return levels
+        level = above
 
 
 def _sibling_places(index: int, count: int) -> list[int | None]:

@@ -31,10 +31,11 @@ from ledger.types import BlockHash, Height
 
 PROOF_VERSION: Final = 3
 MAX_PROOF_BYTES: Final = 16 * 1024 * 1024
+MAX_PROOF_VALUES: Final = 2 * 1024 * 1024
+"""More than honest proofs of `MAX_PROOF_BYTES` can hold: those are densest in members of committees, nine bytes a value."""
 _GENESIS_FIELDS: Final = 7
 _GENESIS_COMMITTEE: Final = 5
 _MAX_HANDOVERS: Final = 65_536
-_MAX_VALUES: Final = MAX_PROOF_BYTES  # handovers of large committees are many small values: the bytes bound them
 
 
 class StaleProofError(InvalidInputError):
@@ -132,7 +133,7 @@ class Proof:
         body = as_bytes(sealed, "proof body", max_size=MAX_PROOF_BYTES)
         if seal != _seal(body):
             raise BadProofError("the proof is damaged: it is not what was written", hint="copy the file again")
-        value = decode(body, max_bytes=MAX_PROOF_BYTES, max_values=_MAX_VALUES)
+        value = decode(body, max_bytes=MAX_PROOF_BYTES, max_values=MAX_PROOF_VALUES)
         genesis, handovers, certificate, block0, claim = fields(value, 5, "proof body")
         return cls(
             None if genesis is None else as_bytes(genesis, "genesis", max_size=MAX_PROOF_BYTES),
@@ -215,5 +216,5 @@ def _first_committee(genesis: bytes, genesis_hash: bytes) -> Committee:
             hint="check it with the genesis hash of the chain that it was made for",
             expected="0x" + genesis_hash.hex(),
         )
-    value: Value = decode(genesis, max_bytes=MAX_PROOF_BYTES, max_values=_MAX_VALUES)
+    value: Value = decode(genesis, max_bytes=MAX_PROOF_BYTES, max_values=MAX_PROOF_VALUES)
     return Committee.from_value(fields(value, _GENESIS_FIELDS, "genesis")[_GENESIS_COMMITTEE])

@@ -86,7 +86,8 @@ class Difference:
     """What two nodes differ in.
 
     `compared`: the highest height both have. `first_height`: of the first block that differs, in the fields `header_fields`.
-    `state_height`: the height whose states were compared, `keys` what differs there (`more`: there are further ones).
+    `state_height`: the height whose states were compared, `keys` what differs there (`more`: there are further ones). `faults`:
+    what one of them lacks of what it says it has. `notes`: what could not be compared, which is no difference.
     """
 
     tips: tuple[Height, Height]
@@ -96,24 +97,34 @@ class Difference:
     state_height: Height | None = None
     keys: list[KeyDifference] = field(default_factory=list)
     more: bool = False
+    faults: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
     @property
     def same(self) -> bool:
-        """Whether the two agree in everything both have."""
-        return self.first_height is None and not self.keys and not self.notes
+        """Whether the two agree in everything both have: one that is behind, or has pruned, does not differ for that."""
+        return self.first_height is None and not self.keys and not self.faults
 
 
 def diff(a: Side, b: Side, max_keys: int, progress: Progress) -> Difference:
-    """Return where two nodes of one chain part. Raises `StorageError` for nodes of different chains."""
+    """Return where two nodes of one chain part.
+
+    Raises `StorageError` for nodes of different chains, `NotFoundError` `pruned` where there is no height that both have.
+    """
     if a.genesis_hash != b.genesis_hash:
         raise StorageError("wrong_chain", f"{a.name} and {b.name} are of different chains", hint="compare nodes of one chain")
     (first_a, tip_a), (first_b, tip_b) = a.heights(), b.heights()
     found = Difference((tip_a, tip_b), min(tip_a, tip_b))
     low = max(first_a, first_b)
     if low > found.compared:
-        found.notes.append(f"there is no height of which both have the header: one ends at {found.compared}, one begins at {low}")
-        return found
+        what = f"nothing can be compared: one node ends at height {found.compared}, and there"
+        raise NotFoundError(
+            "pruned",
+            f"{what} the other, whose oldest header is of height {low}, has nothing",
+            hint="compare again when the one behind has caught up",
+            oldest=low,
+            height=found.compared,
+        )
     found.first_height = _first_height(a, b, low, found.compared, progress)
     if found.first_height is not None:
         one, other = a.header(found.first_height), b.header(found.first_height)
@@ -154,10 +165,10 @@ def _compare_states(a: Side, b: Side, found: Difference, max_keys: int, progress
         for side in (a, b):
             root = side.node(height, b"")
             if root is None or root.digest != side.header(height).state_root:
-                found.notes.append(f"{side.name} does not hold the state that its own header of height {height} names")
+                found.faults.append(f"{side.name} does not hold the state that its own header of height {height} names")
         found.keys.extend(islice(_differing(a, b, height, b"", progress), max_keys + 1))
     except DatacarError as error:
-        found.notes.append(f"the states could not be read to the end: {error.message}")
+        found.faults.append(f"the states could not be read to the end: {error.message}")
     found.more = len(found.keys) > max_keys
     del found.keys[max_keys:]
 

@@ -18,6 +18,7 @@ from ledger.types import Height
 from node.block_store import BlockStore
 from node.chain import Chain
 from node.db_tools import Progress, heights, missing, receipts_of, transactions_of
+from node.indexes import check_numbers
 from node.rpc.views import datr
 from vm.abi import FieldSpec
 from vm.abi_json import call_to_json, event_to_json, untyped_to_json, value_to_json
@@ -84,7 +85,9 @@ def _blocks(chain: Chain, wanted: Range, progress: Progress) -> Iterator[Row]:
 def _transactions(chain: Chain, wanted: Range, progress: Progress) -> Iterator[Row]:
     registry, price = chain.executor.registry, chain.parameters.gas_price_motes
     for header, receipts in _receipts(chain, wanted, chain.store.held.bodies_from, progress):
-        transactions = iter(transactions_of(chain.store, chain.genesis_hash, header.height))
+        found = transactions_of(chain.store, chain.genesis_hash, header.height)
+        check_numbers(header.height, found, receipts)
+        transactions = iter(found)
         for index, receipt in enumerate(receipts):
             if receipt.kind is not ReceiptKind.TRANSACTION:
                 continue

@@ -2,10 +2,11 @@
 
 Fast: the tip, its state's root and committee, every header with its link to the one before, the ids of the transaction window.
 Full: every record's checksum, every certificate's signatures, every body, receipt and id against its header's roots, the whole
-state tree against the header and the flat state, and the index entry by entry. A check that meets damage says what and where, and
-the others go on.
+state tree against the header and the flat state, the index entry by entry, and the keys that pruning goes by. A check that meets
+damage says what and where, and the others go on.
 """
 
+import itertools
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -17,13 +18,14 @@ from ledger.committee import Committee
 from ledger.committee_chain import follow
 from ledger.errors import DatacarError
 from ledger.list_root import list_root
-from ledger.state_tree import CorruptStateError
+from ledger.state_tree import LEAF_PREFIX, NODE_PREFIX, CorruptStateError
 from ledger.transaction import Transaction
 from ledger.types import Height
-from node.block_store import BlockStore, Held
+from node.block_store import STALE, BlockStore, Held
 from node.chain import Chain, StateVersion
 from node.db_tools import Progress, transactions_of
 from node.indexes import INDEX_PREFIX, NOTES_PREFIX, PLACE_BYTES, Place, index_block, read_reach
+from node.pruning import FILED, stale_keys
 from vm.executor import Executor
 from vm.registry import Registry
 
@@ -80,6 +82,7 @@ class _Verification:
             checks.append(("window", partial(self._window, chain)))
         if full:
             checks = [("records", self._records), *checks, ("certificates", self._certificates), ("blocks", self._blocks)]
+            checks.append(("pruning", self._pruning))
         if full and chain is not None:
             checks += [("state", partial(self._state, chain)), ("snapshots", partial(self._versions, chain))]
         for name, check in checks:
@@ -195,16 +198,15 @@ class _Verification:
                 try:
                     transactions = transactions_of(self._store, self._hash, height)
                     yield from self._check_bodies(header, transactions)
+                    if receipts is not None and indexed is not None and height >= indexed:
+                        entries = index_block(height, transactions, receipts, self._registry)
+                        expected += len(entries)
+                        wrong = sum(self._store.raw.get(key) != value for key, value in entries.items())
+                        if wrong:
+                            yield Problem("index", f"{wrong} entries are missing or wrong: run `datacar db reindex`", height)
                 except DatacarError as error:
                     yield Problem("blocks", error.message, height)
                     whole = False
-                    continue
-                if receipts is not None and indexed is not None and height >= indexed:
-                    entries = index_block(height, transactions, receipts, self._registry)
-                    expected += len(entries)
-                    wrong = sum(self._store.raw.get(key) != value for key, value in entries.items())
-                    if wrong:
-                        yield Problem("index", f"{wrong} entries are missing or wrong: run `datacar db reindex`", height)
             self._count("blocks", height - first + 1, tip - first + 1)
         if indexed is not None and whole:
             yield from self._check_index(indexed, expected)
@@ -244,6 +246,42 @@ class _Verification:
         self._count("index entries", found, expected)
         if found > expected:
             yield Problem("index", f"{found - expected} entries belong to no receipt: run `datacar db reindex`")
+
+    def _pruning(self) -> Iterator[Problem]:
+        """Each block whose state is still to be pruned says which keys it replaced, and what is kept of them is there."""
+        first, number = Height(self._store.held.states_from + 1), itertools.count(1)
+        due = first
+        for record, data in self._store.raw.iterate(STALE):
+            height = Height(int.from_bytes(record[1:9]))
+            yield from self._without_record(due, min(height, Height(self._tip + 1)))
+            due = max(due, Height(height + 1))
+            if height > self._tip:
+                yield Problem("pruning", "there are stale keys of a block above the tip", height)
+            yield from self._check_stale(data, height, Height(height - 1), needed=height >= first)
+            self._count("stale records", next(number), 0)
+        yield from self._without_record(due, Height(self._tip + 1))
+        for record, data in self._store.raw.iterate(FILED):
+            pin, height = Height(int.from_bytes(record[1:9])), Height(int.from_bytes(record[9:17]))
+            yield from self._check_stale(data, height, pin, needed=pin in self._store.pins)
+            self._count("stale records", next(number), 0)
+
+    def _without_record(self, start: Height, stop: Height) -> Iterator[Problem]:
+        """Blame each block from `start` on and below `stop`: every one replaces at least the root."""
+        for height in map(Height, range(start, stop)):
+            yield Problem("pruning", "the record of the keys that it replaced is missing: they would never be pruned", height)
+
+    def _check_stale(self, data: bytes, height: Height, kept_for: Height, *, needed: bool) -> Iterator[Problem]:
+        """A record names keys of the tree as of `kept_for` at the latest; where that version is `needed` they are there."""
+        try:
+            keys = stale_keys(data)
+        except DatacarError as error:
+            yield Problem("pruning", f"the stale keys cannot be read: {error.message}", height)
+            return
+        trees = (NODE_PREFIX, LEAF_PREFIX)
+        if wrong := sum(not key.startswith(trees) or int.from_bytes(key[-8:]) > kept_for for key in keys):
+            yield Problem("pruning", f"{wrong} of the stale keys are none: what is still needed would be deleted", height)
+        elif needed and (lost := sum(self._store.raw.get(key) is None for key in keys)):
+            yield Problem("pruning", f"{lost} keys are gone that the state of height {kept_for} has", height)
 
     def _state(self, chain: Chain) -> Iterator[Problem]:
         """The tip's tree, digest by digest, leads to the header's root, and holds what the flat state holds."""

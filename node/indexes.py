@@ -27,6 +27,7 @@ from ledger.policy import ADDRESS_BYTES
 from ledger.store import Reader, Store
 from ledger.transaction import Call, Transaction
 from ledger.types import Height
+from node.block_store import StorageError
 from vm.abi import Param
 from vm.abi_types import Kind, TypeSpec
 from vm.registry import Registry
@@ -36,6 +37,8 @@ EVERY: Final = INDEX_PREFIX + b"b"
 NOTES_PREFIX: Final = INDEX_PREFIX + b"m"
 REACH_KEY: Final = NOTES_PREFIX + b"r"
 SWEPT_KEY: Final = NOTES_PREFIX + b"s"
+REBUILDING_KEY: Final = NOTES_PREFIX + b"w"
+"""Is there from when the index is deleted until it is whole again."""
 PLACE_BYTES: Final = 8
 TOPIC_BYTES: Final = 20  # of an address or id: two with the same 20 bytes take 2^76 tries to find, and would share a list
 
@@ -113,7 +116,11 @@ def of_event(contract: str, event: str) -> bytes:
 def index_block(
     height: Height, transactions: Sequence[Transaction], receipts: Sequence[Receipt], registry: Registry
 ) -> dict[bytes, bytes]:
-    """Return a block's entries, to be written with it. Runs in every commit, for some 5 us a transfer."""
+    """Return a block's entries, to be written with it. Runs in every commit, for some 5 us a transfer.
+
+    Raises `StorageError` `store_corrupt` as `check_numbers` does.
+    """
+    check_numbers(height, transactions, receipts)
     plans = _plans(registry)
     pending = iter(transactions)
     entries: dict[bytes, bytes] = {}
@@ -134,17 +141,31 @@ def index_block(
     return entries
 
 
+def check_numbers(height: Height, transactions: Sequence[Transaction], receipts: Sequence[Receipt]) -> None:
+    """Raise `StorageError` unless each transaction has its receipt: they are stored apart, and read in step."""
+    count = sum(receipt.kind is ReceiptKind.TRANSACTION for receipt in receipts)
+    if count != len(transactions):
+        raise StorageError(
+            "store_corrupt",
+            f"block {height} is damaged: {len(transactions)} transactions and the receipts of {count}",
+            hint="run `datacar db verify --full`",
+            height=height,
+        )
+
+
 class Indexer:
     """Makes the entries of the blocks that are committed one after the other, and the note of how far down they reach.
 
-    A node that ran without its index, or was restored from a snapshot, goes on from where it stands: `Reach.first` says so.
+    A node that ran without its index, or was restored from a snapshot, goes on from where it stands: `Reach.first` says so. One
+    whose `datacar db reindex` was broken off keeps no index until that has run to its end: lists would lack most of the past.
     """
 
-    __slots__ = ("_first", "_registry")
+    __slots__ = ("_broken_off", "_first", "_registry")
 
     def __init__(self, reader: Reader, registry: Registry, tip: Height | None) -> None:
         reach = read_reach(reader)
         self._registry = registry
+        self._broken_off = reader.get(REBUILDING_KEY) is not None
         if reach is not None and reach.last == tip:
             self._first = reach.first
         else:
@@ -152,6 +173,8 @@ class Indexer:
 
     def block(self, height: Height, transactions: Sequence[Transaction], receipts: Sequence[Receipt]) -> Mapping[bytes, bytes]:
         """Return what a commit writes for the block on the tip."""
+        if self._broken_off:
+            return {}
         entries = index_block(height, transactions, receipts, self._registry)
         entries[REACH_KEY] = reach_bytes(Reach(self._first, height))
         return entries

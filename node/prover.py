@@ -1,12 +1,17 @@
 """Makes proofs: what the chain holds, put together so that anyone can check it without this node (`ledger.proof`).
 
-The hashed lists of recently proven blocks are kept, because wallets ask for the receipts of new blocks one by one.
+The hashed lists of recently proven blocks are kept, because wallets ask for the receipts of new blocks one by one. Hashing those
+of a full block takes some ten milliseconds: whoever waits for them takes the next steps in a turn, so that many who ask for one
+block share the work, and consensus messages wait for one turn at most.
 """
 
+import time
 from bisect import bisect_left
 from collections import OrderedDict
+from collections.abc import Callable, Generator, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, TypeAlias
 
 from genesis.block import GenesisBlock
 from ledger.block import Receipt
@@ -17,7 +22,7 @@ from ledger.committee import Committee
 from ledger.committee_chain import Handover
 from ledger.errors import NotFoundError
 from ledger.hashing import Hasher, Tag
-from ledger.list_root import ListTree
+from ledger.list_root import HASHES_A_STEP, ListTree
 from ledger.proof import Proof
 from ledger.types import Height, TxId
 from node.chain import Chain
@@ -25,6 +30,9 @@ from node.lists import receipt_items
 from node.missing import pruned
 
 KEPT_BLOCKS: Final = 16
+TURN_S: Final = 0.002
+
+Turn: TypeAlias = Callable[[], AbstractAsyncContextManager[None]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,23 +49,50 @@ class _Lists:
         return ReceiptClaim(self.raws[index], Receipt.from_value(decode(self.receipts[index])), *places)
 
 
-class Prover:
-    """Proofs of what is committed, and the committees that certified it."""
+class _Hashing:
+    """A block's lists while they are being hashed: `lists` is there when all steps are taken, whoever took them."""
 
-    def __init__(self, genesis: GenesisBlock, chain: Chain) -> None:
+    def __init__(self, steps: Generator[None, None, _Lists]) -> None:
+        self._steps = steps
+        self.lists: _Lists | None = None
+
+    def work(self) -> None:
+        """Take steps for `TURN_S`."""
+        end = time.monotonic() + TURN_S
+        while self.lists is None:
+            try:
+                next(self._steps)
+            except StopIteration as done:
+                self.lists = done.value
+            if time.monotonic() >= end:
+                return
+
+
+class Prover:
+    """Proofs of what is committed, and the committees that certified it. Long work is done in `turn`s (`Intake.turn`)."""
+
+    def __init__(self, genesis: GenesisBlock, chain: Chain, turn: Turn) -> None:
         self._genesis = genesis
         self._genesis_bytes = encode(genesis.spec.to_value())
         self._chain = chain
+        self._turn = turn
         self._handovers: tuple[int, tuple[Handover, ...]] | None = None
-        self._lists: OrderedDict[Height, _Lists] = OrderedDict()
+        self._hashed: OrderedDict[Height, _Hashing] = OrderedDict()
 
-    def receipt(self, tx_id: TxId, trusted: Height | None = None) -> Proof | None:
+    async def receipt(self, tx_id: TxId, trusted: Height | None = None) -> Proof | None:
         """Return the proof of a transaction's receipt, None when it is not in a block. Raises `NotFoundError` `pruned`."""
         place = self._chain.committed_at(tx_id)
         if place is None:
             return None
         height, index = place
-        return self.prove(height, self._lists_of(height).claim(index), trusted)
+        hashing = self._hashed.get(height)
+        if hashing is None:
+            async with self._turn():
+                hashing = self._hashing(height)
+        while hashing.lists is None:
+            async with self._turn():
+                hashing.work()
+        return self.prove(height, hashing.lists.claim(index), trusted)
 
     def prove(self, height: Height, claim: Claim, trusted: Height | None = None) -> Proof:
         """Return the proof of a claim about a block: from genesis, or short for those who trust the block of height `trusted`.
@@ -96,27 +131,36 @@ class Prover:
             "not_found", f"block {height}, which proves this, is not there yet", hint=hint, height=height, tip=tip
         )
 
-    def _lists_of(self, height: Height) -> _Lists:
-        found = self._lists.get(height)
+    def _hashing(self, height: Height) -> _Hashing:
+        found = self._hashed.get(height)
         if found is None:
-            found = self._lists[height] = self._read_lists(height)
-            while len(self._lists) > KEPT_BLOCKS:
-                self._lists.popitem(last=False)
+            found = self._hashed[height] = _Hashing(self._read_lists(height))
+            while len(self._hashed) > KEPT_BLOCKS:
+                self._hashed.popitem(last=False)
         return found
 
-    def _read_lists(self, height: Height) -> _Lists:
-        store, genesis_hash = self._chain.store, self._chain.genesis_hash
+    def _read_lists(self, height: Height) -> Generator[None, None, _Lists]:
+        """Return the steps of hashing a block's lists. Raises `NotFoundError` `pruned`."""
+        store = self._chain.store
         block, record = store.block(height), store.receipts_bytes(height)
         if block is None or record is None:
             raise pruned(f"the body of block {height}", max(store.held.bodies_from, store.held.receipts_from), height=height)
-        hash_raw, hash_receipt = Hasher(Tag.TRANSACTION_RAW, genesis_hash), Hasher(Tag.RECEIPT, genesis_hash)
         receipts = receipt_items(record)  # decoding a large block's receipts takes ten times as long as all the rest here
-        return _Lists(
-            block.transactions,
-            receipts,
-            ListTree(genesis_hash, [hash_raw(raw) for raw in block.transactions]),
-            ListTree(genesis_hash, [hash_receipt(receipt) for receipt in receipts]),
-        )
+        return _hash_lists(self._chain.genesis_hash, block.transactions, receipts)
+
+
+def _hash_lists(genesis_hash: bytes, raws: tuple[bytes, ...], receipts: tuple[bytes, ...]) -> Generator[None, None, _Lists]:
+    transaction_tree = yield from _hash_list(genesis_hash, Tag.TRANSACTION_RAW, raws)
+    receipt_tree = yield from _hash_list(genesis_hash, Tag.RECEIPT, receipts)
+    return _Lists(raws, receipts, transaction_tree, receipt_tree)
+
+
+def _hash_list(genesis_hash: bytes, tag: Tag, items: Sequence[bytes]) -> Generator[None, None, ListTree]:
+    hash_item, digests = Hasher(tag, genesis_hash), list[bytes]()
+    for at in range(0, len(items), HASHES_A_STEP):
+        digests += map(hash_item, items[at : at + HASHES_A_STEP])
+        yield
+    return (yield from ListTree.in_steps(genesis_hash, digests))
 
 
 def _height_of(step: Handover) -> Height:

@@ -87,7 +87,7 @@ class ProofChain:
 
     def receipt(self, payment: int = -1, trusted: Height | None = None) -> Proof:
         """Return the proof of one of the payments."""
-        proof = self.node.prove_receipt(self.payments[payment].id, trusted)
+        proof = asyncio.run(self.node.prove_receipt(self.payments[payment].id, trusted))
         assert proof is not None
         return proof
 

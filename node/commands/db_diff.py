@@ -43,7 +43,8 @@ def diff(
 ) -> None:
     """Compare two nodes of one chain: the first height at which they differ, and the first state keys.
 
-    Ends with 1 when they differ. One that is only behind the other does not differ from it.
+    Ends with 0 when they agree in everything both have: one that is only behind, or has pruned more, does not differ for that;
+    what could not be compared is noted. Ends with 1 when they differ, or when there is no height that both have.
     """
     with shown_progress() as told, _side(a, timeout) as one, _side(b, timeout) as other:
         found = diff_sides(one, other, keys, told)
@@ -134,6 +135,7 @@ def _document(found: Difference) -> dict[str, Any]:
         "state_height": found.state_height,
         "keys": [_key_view(item) for item in found.keys],
         "more_keys": found.more,
+        "faults": found.faults,
         "notes": found.notes,
     }
 
@@ -168,6 +170,8 @@ def _show(found: Difference, a: str, b: str) -> None:
         print_pairs({"  A": view["a"], "  B": view["b"]})
     if found.more:
         print_line("more keys differ: see --keys")
+    for fault in found.faults:
+        print_line(f"DAMAGED: {fault}")
     for note in found.notes:
         print_line(f"note: {note}")
-    print_line("the same" if found.same else "they differ")
+    print_line(("the same, as far as both have it" if found.notes else "the same") if found.same else "they differ")

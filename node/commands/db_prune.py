@@ -51,7 +51,8 @@ def prune(
 def reindex(config: Config = None, override: Override = None, as_json: Json = False) -> None:
     """Make the index of transactions and events anew from the blocks that are kept.
 
-    Broken off, it leaves no index: `tx_list` and `event_list` say so until it has run to its end.
+    Broken off, it leaves no index: until it has run to its end, a node that is started indexes nothing, and its `tx_list` and
+    `event_list` answer `not_indexed`.
     """
     node = target(config, override)
     with shown_progress() as told, node.store() as store:

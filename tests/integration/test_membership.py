@@ -17,6 +17,8 @@ from ledger.errors import DatacarError
 from ledger.proof import Proof
 from ledger.types import Height, MemberId
 from node.api import TxState
+from node.block_store import StorageError
+from node.damage import note_damage
 from node.key_ring import NEXT_SUFFIX
 from node.secret_files import read_seed, write_seed
 from tests.core_network import ADDRESSES, CoreNetwork
@@ -90,7 +92,7 @@ async def proofs_hold(net: CoreNetwork) -> None:
     service, item = net.service(0), net.transfer(0, ADDRESSES[1], 1)
     await service.submit([item.raw])
     await service.wait_final(item.id, 15_000)
-    proof = service.prove_receipt(item.id)
+    proof = await service.prove_receipt(item.id)
     assert proof is not None
     genesis_hash, key = net.genesis.spec.hash, balance_key(ADDRESSES[1])
     assert Proof.decode(proof.encode()).verify(genesis_hash).epoch == 2
@@ -134,6 +136,26 @@ async def test_organisation_joins_follows_votes_and_another_leaves(tmp_path: Pat
     assert net.drivers[JOINER].chain.committee.size == 4, "the committee is read from the state, not from genesis"
     await all_vote(net, {keys.member.id for keys in net.keys} - {gone})
     await proofs_hold(net)
+    await net.stop()
+    assert net.failures == []
+
+
+async def test_observer_that_joined_later_comes_back_from_damage(tmp_path: Path) -> None:
+    """The chain that a set-aside store leaves is genesis, which does not know it; nor has it ever signed anything."""
+    net = CoreNetwork(tmp_path, 4, joiners=1)
+    await net.start()
+    await until(lambda: all(net.service(i).readiness().ready for i in range(4)))
+    await decide(net, "propose_add_observer", net.keys[JOINER].member.id, candidate(net, JOINER), "follows", None)
+    await until(lambda: net.drivers[JOINER].chain.tip.height == net.drivers[0].chain.tip.height)
+    await net.stop(JOINER)
+    node = net.configs[JOINER].node.model_copy(update={"join": False})
+    net.configs[JOINER] = net.configs[JOINER].model_copy(update={"node": node})
+    note_damage(node.data_dir, StorageError("store_corrupt", "a flipped bit", hint=""))
+    for _ in range(2):  # again before it knows what it knew
+        await net.start(JOINER)
+        await net.stop(JOINER)
+    await net.start(JOINER)
+    await until(lambda: net.drivers[JOINER].chain.tip.height == net.drivers[0].chain.tip.height)
     await net.stop()
     assert net.failures == []
 

@@ -1,5 +1,6 @@
 """Proofs: what is true is accepted from the genesis hash alone, and nothing else is."""
 
+import asyncio
 import itertools
 import random
 from collections.abc import Iterator
@@ -15,9 +16,9 @@ from datacar.errors import BadProofError
 from datacar.proven import describe, read_method, read_value
 from ledger.block import Header
 from ledger.certificate import QuorumCertificate, vote_digest
-from ledger.claims import ReceiptClaim, StateClaim, StateEntry
-from ledger.codec import Value, decode, encode, fields
-from ledger.committee import Committee, Member
+from ledger.claims import MAX_STATE_ENTRIES, ReceiptClaim, StateClaim, StateEntry
+from ledger.codec import Value, decode, encode, encode_trusted, fields
+from ledger.committee import MAX_MEMBERS, Committee, Member
 from ledger.committee_chain import Handover
 from ledger.crypto import public_key, sign
 from ledger.errors import DatacarError, InvalidInputError, TooLargeError
@@ -25,7 +26,15 @@ from ledger.hashing import ZERO_HASH, Tag, digest
 from ledger.list_root import BadProofError as NoProofError
 from ledger.list_root import list_root
 from ledger.policy import format_address
-from ledger.proof import ForkError, Proof, StaleProofError, TrustedBlock
+from ledger.proof import (
+    MAX_PROOF_BYTES,
+    MAX_PROOF_VALUES,
+    PROOF_VERSION,
+    ForkError,
+    Proof,
+    StaleProofError,
+    TrustedBlock,
+)
 from ledger.state_tree import StateTree
 from ledger.store import MemoryStore
 from ledger.types import BlockHash, Height, MemberId, View
@@ -225,7 +234,7 @@ def test_a_proof_of_another_chain_is_refused(chain: ProofChain) -> None:
 
 def test_transaction_and_receipt_belong_together(chain: ProofChain) -> None:
     """All of these parts are in one block, and not at one place of it."""
-    first, second = (chain.node.prove_receipt(transaction.id) for transaction in chain.together[:2])
+    first, second = (asyncio.run(chain.node.prove_receipt(transaction.id)) for transaction in chain.together[:2])
     assert first is not None
     assert second is not None
     assert isinstance(first.claim, ReceiptClaim)
@@ -354,3 +363,26 @@ def test_proof_with_many_changes_of_a_large_committee_can_be_read() -> None:
     certificate = certified(ZERO_HASH, 1)
     proof = Proof(GENESIS, (Handover(certificate, large),) * 300, certificate, None, StateClaim(()))
     assert Proof.decode(proof.encode()) == proof
+
+
+def test_a_proof_of_very_many_values_is_refused_before_they_are_built(chain: ProofChain) -> None:
+    """Some bytes a value are honest, one is not: each takes many times its size in memory."""
+    body = encode_trusted((None, tuple([()] * (MAX_PROOF_VALUES // 2)), 0, None, 0))
+    data = encode_trusted((PROOF_VERSION, digest(Tag.PROOF, ZERO_HASH, body), body))
+    assert len(data) < MAX_PROOF_BYTES
+    with pytest.raises(TooLargeError, match="number of encoded values"):
+        Proof.decode(data)
+
+
+def test_every_honest_proof_that_fits_into_the_bytes_fits_into_the_values(chain: ProofChain) -> None:
+    """The densest are long chains of the largest committees, with ids as short as can be."""
+    members = tuple(Member(MemberId(chr(at)), at.to_bytes(32), b"", "") for at in range(1, 1 + MAX_MEMBERS))
+    handover = replace(chain.receipt().handovers[0], following=Committee(1, members))
+    value = handover.to_value()
+    assert values_in(value) * (MAX_PROOF_BYTES / len(encode_trusted(value))) < MAX_PROOF_VALUES
+    entries = chain.state([balance_key(ALICE), balance_key(NOBODY)]).claim.to_value()
+    assert values_in(entries) * (MAX_STATE_ENTRIES / 2) < MAX_PROOF_VALUES
+
+
+def values_in(value: Value) -> int:
+    return 1 + (sum(map(values_in, value)) if isinstance(value, tuple) else 0)

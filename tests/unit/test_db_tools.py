@@ -6,19 +6,21 @@ import io
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from ledger.certificate import QuorumCertificate
-from ledger.codec import encode_trusted
+from ledger.codec import as_tuple, decode, encode_trusted
+from ledger.committee_chain import Handover
 from ledger.errors import DatacarError, NotFoundError
 from ledger.policy import contract_address, format_address
-from ledger.state_tree import LEAF_PREFIX
-from ledger.transaction import Call
+from ledger.state_tree import LEAF_PREFIX, NODE_PREFIX
+from ledger.transaction import Call, Transaction
 from ledger.types import Height
-from node.block_store import BlockStore, StorageError
+from node.block_store import BlockStore, Held, StorageError, stored_genesis
 from node.chain import Chain
 from node.db_diff import Difference, StoreSide, diff
 from node.db_export import Format, export
@@ -28,14 +30,18 @@ from node.db_replay import Replayed, ReplayError, replay
 from node.db_rows import SOURCES, Range, What
 from node.db_tools import replacing, silent, stopped_store
 from node.db_verify import Report, verify
-from node.indexes import EVERY, INDEX_PREFIX, Reach
-from node.pruning import Keep
+from node.indexes import EVERY, INDEX_PREFIX, REACH_KEY, Reach, read_reach
+from node.lists import NotIndexedError
+from node.pruning import Keep, Pruner
 from node.sign_file import NAMES
 from tests.ledger_folder import ADDRESSES, SEEDS, LedgerFolder
 from tests.memory_node import FAUCET
+from tests.proof_chain import ProofChain
 from vm.contracts.asset import SUPPLY, balance_key
+from vm.contracts.governance_types import NAME as GOVERNANCE
 from vm.executor import Executor
 from vm.registry import default_registry
+from vm.storage import storage_key
 
 BLOCKS = 12
 REGISTRY = default_registry()
@@ -114,6 +120,37 @@ def lose_an_id(store: BlockStore) -> None:
     store.raw.apply({b"t" + ids[1]: None})
 
 
+def put_receipts(store: BlockStore, to: int, source: int, more: int) -> None:
+    """Give a block the receipts of another, the last one `more` times more."""
+    receipts = store.receipts(Height(source)) or ()
+    changed = receipts[:more] if more < 0 else receipts + receipts[-1:] * more
+    store.raw.apply({b"r" + number(to): encode_trusted(tuple(receipt.to_value() for receipt in changed))})
+
+
+def shorten_ids(store: BlockStore) -> None:
+    """Every id that is left is found where it stands."""
+    store.raw.apply({b"i" + number(4): b"".join((store.tx_ids(Height(4)) or ())[:2])})
+
+
+def forge_members(store: BlockStore) -> None:
+    """Another key of a member in the flat state, by which a node that starts takes up its committee."""
+    key = storage_key(GOVERNANCE, "members", "node4")
+    fields = as_tuple(decode(store.state.get(key) or b""), "member", max_items=20)
+    forged = [bytes(32) if isinstance(item, bytes) and len(item) == 32 else item for item in fields]
+    store.raw.apply({store.state.prefix + key: encode_trusted(forged)})
+
+
+def forge_header(store: BlockStore) -> None:
+    """Another block of that height, found by its hash: only the next one's parent hash tells."""
+    found = store.certificate(Height(5))
+    assert found is not None
+    header = replace(found.header, gas_used=1)
+    forged = QuorumCertificate(header, found.view, found.bitmap, found.signatures)
+    genesis_hash = stored_genesis(store.raw)
+    assert genesis_hash is not None
+    store.raw.apply({b"c" + number(5): encode_trusted(forged.to_value()), b"h" + header.hash(genesis_hash): number(5)})
+
+
 DAMAGE: list[tuple[str, Callable[[BlockStore], Any], str, int | None, bool]] = [
     ("a certificate gone", lambda store: store.raw.apply({b"c" + number(4): None}), "headers", 4, True),
     ("two certificates exchanged", lambda store: swap(store, b"c" + number(4), b"c" + number(5)), "headers", 4, True),
@@ -121,10 +158,15 @@ DAMAGE: list[tuple[str, Callable[[BlockStore], Any], str, int | None, bool]] = [
     ("the genesis block gone", lambda store: store.raw.apply({b"b" + number(0): None}), "headers", 0, True),
     ("a list of ids gone", lambda store: store.raw.apply({b"i" + number(7): None}), "window", 7, True),
     ("an id that is not found", lose_an_id, "window", 4, True),
+    ("a member that is another", forge_members, "tip", 12, True),
+    ("a header that is another", forge_header, "headers", 6, True),
+    ("a list of ids that ends early", shorten_ids, "blocks", 4, False),
     ("a vote of another", forge_signature, "certificates", 5, False),
     ("a body gone", lambda store: store.raw.apply({b"b" + number(3): None}), "blocks", 3, False),
     ("two bodies exchanged", lambda store: swap(store, b"b" + number(3), b"b" + number(4)), "blocks", 3, False),
     ("receipts gone", lambda store: store.raw.apply({b"r" + number(3): None}), "blocks", 3, False),
+    ("a receipt too many", lambda store: put_receipts(store, 3, 3, 1), "blocks", 3, False),
+    ("a receipt too few", lambda store: put_receipts(store, 3, 3, -1), "blocks", 3, False),
     ("receipts exchanged", lambda store: swap(store, b"r" + number(3), b"r" + number(4)), "blocks", 3, False),
     ("a balance", lambda store: store.raw.apply({store.state.prefix + balance_key(FAUCET): b"\x93\x01\0\0"}), "state", 12, False),
     ("a key too many", lambda store: store.raw.apply({store.state.prefix + b"more": b""}), "state", 12, False),
@@ -145,12 +187,145 @@ def test_damage_is_named_with_its_place(
     assert bool(checked(folder, full=False).problems) is fast
 
 
+def changed_committee(tmp_path: Path, damage: Callable[[BlockStore], object]) -> list[tuple[str, int | None]]:
+    """Return what the full check finds in a chain whose committee changed twice."""
+    chain = ProofChain(tmp_path / "db")
+    store, genesis = chain.node._chain.store, chain.node._genesis
+    damage(store)
+    found = verify(store, genesis, REGISTRY, silent, full=True).problems
+    chain.node.close()
+    return [(problem.check, problem.height) for problem in found]
+
+
+def test_the_committee_that_follows_is_compared_with_the_header(tmp_path: Path) -> None:
+    def lose(store: BlockStore) -> None:
+        store.raw.apply({b"k" + number(changes(store)[1].certificate.header.height): None})
+
+    def exchange(store: BlockStore) -> None:
+        """One that the next block's voters are all in: their signatures are enough."""
+        first, second = changes(store)
+        key = b"k" + number(second.certificate.header.height)
+        store.raw.apply({key: encode_trusted(Handover(second.certificate, first.following).to_value())})
+
+    def changes(store: BlockStore) -> tuple[Handover, Handover]:
+        first, second = store.handovers(Height(100))
+        heights.append(second.certificate.header.height)
+        return first, second
+
+    heights: list[int] = []
+    assert changed_committee(tmp_path / "whole", changes) == []
+    assert changed_committee(tmp_path / "lost", lose) == [("certificates", heights[0])]
+    assert changed_committee(tmp_path / "another", exchange) == [("certificates", heights[0])]
+
+
+def test_a_transaction_without_its_signature_is_found_though_every_root_is_right(folder: LedgerFolder) -> None:
+    """As a quorum of dishonest members could have certified it."""
+    with folder.running() as node:
+        forged = node.sign(SEEDS[0], (Call("asset", "supply", ()),))
+        forged = Transaction.from_raw(forged.raw[:-1] + bytes((forged.raw[-1] ^ 1,)), node.genesis_hash)
+        node._mempool.add(forged)
+        node.commit()
+        assert node.transaction_status(forged.id).height == BLOCKS + 1
+        node.reindex()
+    found = [(problem.check, problem.height) for problem in checked(folder).problems]
+    assert found == [("blocks", BLOCKS + 1)]
+
+
+# ---- verify: what pruning goes by
+
+
+def named_keys(store: BlockStore, prefix: bytes) -> list[tuple[bytes, tuple[bytes, ...]]]:
+    return [(record, decode(data)) for record, data in store.raw.iterate(prefix)]  # type: ignore[misc]
+
+
+def test_the_records_that_pruning_goes_by_are_whole(folder: LedgerFolder) -> None:
+    """Also with snapshots that hold keys back, in the middle of the work, and when they are let go."""
+    keep = Keep(states=3, bodies=5, snapshot_every=4, snapshots=2)
+    with folder.store() as store:
+        store.put_pins((Height(4), Height(8)))
+        chain = Chain(folder.genesis, store, Executor(REGISTRY))
+        pruner = Pruner(chain, keep)
+        while pruner.step():
+            assert not verify(store, folder.genesis, REGISTRY, silent, full=True).problems
+        assert named_keys(store, b"z")
+        store.put_pins((Height(8),))
+        assert not verify(store, folder.genesis, REGISTRY, silent, full=True).problems
+        pruner = Pruner(chain, keep)
+        pruner.step()
+        report = verify(store, folder.genesis, REGISTRY, silent, full=True)
+        assert (report.problems, report.counts["stale records"]) == ([], len(named_keys(store, b"x") + named_keys(store, b"z")))
+
+
+def lose_a_stale_node(store: BlockStore) -> None:
+    """Of a version that nothing else in the full check walks down."""
+    [(_, keys)] = named_keys(store, b"x" + number(7))
+    store.raw.apply({next(key for key in keys if len(key) > len(NODE_PREFIX) + 8): None})
+
+
+def name_the_future(store: BlockStore) -> None:
+    """A key that the block itself wrote: deleting it later would break what is still read."""
+    [(record, keys)] = named_keys(store, b"x" + number(7))
+    store.raw.apply({record: encode_trusted((*keys, NODE_PREFIX + number(7)))})
+
+
+STALE_DAMAGE: list[tuple[str, Callable[[BlockStore], Any]]] = [
+    ("a key that is gone", lose_a_stale_node),
+    ("a key of the block itself", name_the_future),
+    ("a key of another kind", lambda store: store.raw.apply({b"x" + number(7): encode_trusted((b"c" + number(3),))})),
+    ("no list of keys", lambda store: store.raw.apply({b"x" + number(7): b"\xc1"})),
+    ("a record gone", lambda store: store.raw.apply({b"x" + number(7): None})),
+    ("the last record gone", lambda store: store.raw.apply({b"x" + number(BLOCKS): None})),
+    ("above the tip", lambda store: store.raw.apply({b"x" + number(99): encode_trusted(())})),
+]
+
+
+@pytest.mark.parametrize("damage", [item[1] for item in STALE_DAMAGE], ids=[item[0] for item in STALE_DAMAGE])
+def test_damage_of_what_pruning_goes_by_is_found(folder: LedgerFolder, damage: Callable[[BlockStore], Any]) -> None:
+    with folder.store() as store:
+        damage(store)
+    assert {problem.check for problem in checked(folder).problems} == {"pruning"}
+    assert not checked(folder, full=False).problems
+
+
+def test_keys_that_only_forgotten_states_had_may_be_gone(folder: LedgerFolder) -> None:
+    """A state that was installed replaces the tree; the records of the chain before it are worked through later."""
+    with folder.store() as store:
+        held = store.held
+        store.put_held(replace(held, states_from=Height(8)))
+        [(_, keys)] = named_keys(store, b"x" + number(8))
+        store.raw.apply(dict.fromkeys(keys))
+    assert not checked(folder).problems
+    with folder.store() as store:
+        store.put_held(held)
+    assert "pruning" in {problem.check for problem in checked(folder).problems}
+
+
+def test_damage_of_what_is_kept_for_a_snapshot_is_found(folder: LedgerFolder) -> None:
+    with folder.store() as store:
+        store.put_pins((Height(4),))
+        pruner = Pruner(Chain(folder.genesis, store, Executor(REGISTRY)), Keep(states=3, snapshot_every=0))
+        while pruner.step():
+            pass
+        record, keys = next(item for item in named_keys(store, b"z") if item[1])
+        whole = dict(store.raw.iterate())
+        store.raw.apply({keys[0]: None})
+        found = verify(store, folder.genesis, REGISTRY, silent, full=True).problems
+        assert "pruning" in {problem.check for problem in found}
+        store.raw.apply({keys[0]: whole[keys[0]], record: encode_trusted((*keys, NODE_PREFIX + number(5)))})
+        found = verify(store, folder.genesis, REGISTRY, silent, full=True).problems
+        assert {problem.check for problem in found} == {"pruning"}, "it was written after the snapshot"
+        store.raw.apply({record: whole[record]})
+        store.put_pins((Height(4), Height(99)))
+        found = verify(store, folder.genesis, REGISTRY, silent, full=True).problems
+        assert {problem.check for problem in found} == {"snapshots"}
+
+
 def test_a_lost_leaf_of_any_kept_version_is_found(folder: LedgerFolder) -> None:
     with folder.store() as store:
         store.put_pins((Height(1), Height(BLOCKS)))
         for key, _ in [pair for pair in store.raw.iterate(LEAF_PREFIX) if pair[0].endswith(number(1))]:
             store.raw.apply({key: None})
-    assert [problem.check for problem in checked(folder).problems] == ["snapshots"]
+    assert {problem.check for problem in checked(folder).problems} == {"snapshots", "pruning"}
     with folder.store() as store:
         lose_a_leaf(store)
     assert "state" in [problem.check for problem in checked(folder).problems]
@@ -239,9 +414,23 @@ def test_reindex_that_is_broken_off_leaves_no_index(folder: LedgerFolder) -> Non
             raise KeyboardInterrupt
 
     with folder.store() as store:
+        before = dict(store.raw.iterate(INDEX_PREFIX))
         with pytest.raises(KeyboardInterrupt):
             reindex(store, folder.genesis.spec.hash, REGISTRY, interrupt)
-        assert not [key for key, _ in store.raw.iterate(INDEX_PREFIX + b"m")]
+    for _ in range(2):  # also after a restart
+        with folder.running() as node:
+            node.transfer(ADDRESSES[0], 5)
+            node.commit()
+            with pytest.raises(NotIndexedError):
+                node.lists.oldest()
+    with folder.running() as node:
+        node.reindex()
+        assert node.lists.oldest() == 1
+    with folder.running() as node:
+        node.commit()
+        assert node.lists.oldest() == 1
+        assert before.items() <= dict(node.chain.store.raw.iterate(INDEX_PREFIX)).items() | {REACH_KEY: before[REACH_KEY]}.items()
+    assert not checked(folder).problems
 
 
 def test_reindex_does_not_pass_over_what_is_damaged(folder: LedgerFolder) -> None:
@@ -250,7 +439,19 @@ def test_reindex_does_not_pass_over_what_is_damaged(folder: LedgerFolder) -> Non
         with pytest.raises(StorageError) as caught:
             reindex(store, folder.genesis.spec.hash, REGISTRY, silent)
         assert (caught.value.reason, caught.value.details["height"]) == ("store_corrupt", 5)
-        assert not [key for key, _ in store.raw.iterate(INDEX_PREFIX + b"m")]
+        assert read_reach(store.raw) is None
+
+
+@pytest.mark.parametrize("more", [1, -1])
+def test_receipts_and_transactions_that_disagree_in_number_are_damage(folder: LedgerFolder, more: int) -> None:
+    with folder.store() as store:
+        put_receipts(store, 5, 5, more)
+        with pytest.raises(StorageError) as caught:
+            reindex(store, folder.genesis.spec.hash, REGISTRY, silent)
+        assert (caught.value.reason, caught.value.details["height"]) == ("store_corrupt", 5)
+    with pytest.raises(StorageError) as caught:
+        exported(folder, What.TRANSACTIONS)
+    assert (caught.value.reason, caught.value.details["height"]) == ("store_corrupt", 5)
 
 
 # ---- diff
@@ -268,6 +469,44 @@ def test_nodes_of_one_chain_are_the_same_also_when_one_is_behind(made: LedgerFol
     found = compared(behind, ahead)
     assert found.same
     assert (found.tips, found.compared, found.state_height) == ((BLOCKS, BLOCKS + 3), BLOCKS, BLOCKS)
+
+
+def test_a_node_that_is_behind_one_that_pruned_does_not_differ(made: LedgerFolder, tmp_path: Path) -> None:
+    """The headers name the states: what could not be compared is said, and is no difference."""
+    behind, ahead = copy_of(made, tmp_path / "a"), copy_of(made, tmp_path / "b")
+    ahead.grow(8)
+    prune(ahead.data_dir, ahead.genesis, REGISTRY, Keep(states=2, snapshot_every=0), silent)
+    for one, other in ((behind, ahead), (ahead, behind)):
+        found = compared(one, other)
+        assert found.same
+        assert (found.compared, found.state_height) == (BLOCKS, None)
+        assert [note for note in found.notes if note.startswith("the states were not compared")]
+
+
+def test_nodes_without_a_common_block_cannot_be_compared(made: LedgerFolder, tmp_path: Path) -> None:
+    behind, restored = copy_of(made, tmp_path / "a"), copy_of(made, tmp_path / "b")
+    restored.grow(8)
+    with restored.store() as store:
+        store.put_held(Held(Height(BLOCKS + 3), Height(BLOCKS + 3), Height(BLOCKS + 3), Height(BLOCKS + 3)))
+    for one, other in ((behind, restored), (restored, behind)):
+        with pytest.raises(NotFoundError) as caught:
+            compared(one, other)
+        assert caught.value.details["oldest"] == BLOCKS + 3
+
+
+def test_a_state_that_cannot_be_read_is_no_agreement(made: LedgerFolder, tmp_path: Path) -> None:
+    one, other = copy_of(made, tmp_path / "a"), copy_of(made, tmp_path / "b")
+    for part, to in ((one, ADDRESSES[0]), (other, ADDRESSES[1])):
+        with part.running() as node:
+            node.transfer(to, 5)
+            node.commit()
+    with other.store() as store:
+        lose_a_leaf(store)
+        for key, _ in [pair for pair in store.raw.iterate(LEAF_PREFIX) if pair[0].endswith(number(BLOCKS + 1))]:
+            store.raw.apply({key: None})
+    found = compared(one, other)
+    assert not found.same
+    assert [fault for fault in found.faults if "read to the end" in fault]
 
 
 def test_the_first_height_and_key_at_which_two_nodes_part(made: LedgerFolder, tmp_path: Path) -> None:
@@ -330,7 +569,7 @@ def test_a_state_that_is_not_what_its_own_header_says_is_noticed(made: LedgerFol
     found = compared(one, other)
     assert not found.same
     assert found.first_height is None
-    assert any(note.startswith("B does not hold the state") for note in found.notes)
+    assert any(fault.startswith("B does not hold the state") for fault in found.faults)
 
 
 def test_nodes_of_two_chains_are_not_compared(made: LedgerFolder, tmp_path: Path) -> None:

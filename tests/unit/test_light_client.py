@@ -197,6 +197,76 @@ def test_a_node_that_falls_back_is_noticed(chain: ProofChain) -> None:
         Peer(chain.node).run(LightChain(chain.genesis_hash, max_age_s=3_600).account(TEXT))
 
 
+def reference_at(chain: ProofChain, height: Height) -> BlockReference:
+    return BlockReference(height, trusted_at(chain, height).block_hash)
+
+
+def keeping(chain: ProofChain, path: Path, height: Height) -> Path:
+    """Return a file in which a light client has kept the block of a height."""
+    path.write_text(to_json(trusted_at(chain, height), chain.genesis_hash))
+    return path
+
+
+@pytest.mark.parametrize("whole", [False, True])
+def test_a_named_block_other_than_the_kept_one_of_its_height_is_a_fork(chain: ProofChain, tmp_path: Path, whole: bool) -> None:
+    """Neither is taken silently, and the file stays as it was; the same block is no contradiction."""
+    newest = trusted_at(chain, chain.tip)
+    file = keeping(chain, tmp_path / "light.json", chain.tip)
+    before = file.read_text()
+    other = replace(newest, block_hash=BlockHash(bytes(32)))
+    with pytest.raises(ForkError) as caught:
+        LightChain(chain.genesis_hash, other if whole else BlockReference(other.height, other.block_hash), state_file=file)
+    assert caught.value.details["height"] == chain.tip
+    assert file.read_text() == before
+    light = LightChain(chain.genesis_hash, newest if whole else reference_at(chain, chain.tip), state_file=file)
+    peer = Peer(chain.node)
+    assert peer.run(light.account(TEXT)).value.free == 29
+    assert all(params.get("height") is None for _, params in peer.asked), "there is nothing to compare"
+
+
+@pytest.mark.parametrize("height", [1, 2, -1], ids=["two epochs before", "an epoch before", "of the same epoch"])
+@pytest.mark.parametrize("whole", [False, True])
+def test_an_older_named_block_must_be_on_the_kept_chain(chain: ProofChain, tmp_path: Path, height: int, whole: bool) -> None:
+    at = Height(height % chain.tip)
+    file = keeping(chain, tmp_path / "light.json", chain.tip)
+    for named, holds in ((trusted_at(chain, at), True), (replace(trusted_at(chain, at), block_hash=BlockHash(bytes(32))), False)):
+        start = named if whole else BlockReference(named.height, named.block_hash)
+        light, peer = LightChain(chain.genesis_hash, start, state_file=file), Peer(chain.node)
+        if holds:
+            assert peer.run(light.account(TEXT)).value.free == 29
+            assert peer.run(light.account(TEXT)).value.free == 29
+            compared = [params for method, params in peer.asked if method == "chain_proveHeader" and params.get("height") == at]
+            assert len(compared) == (1 if height < 0 else 2), "once, and again from genesis for an older epoch"
+        else:
+            for _ in range(2):  # it is not forgotten
+                with pytest.raises(ForkError):
+                    peer.run(light.account(TEXT))
+
+
+def test_a_kept_block_must_be_on_the_chain_of_a_newer_named_one(chain: ProofChain, tmp_path: Path) -> None:
+    file = keeping(chain, tmp_path / "light.json", Height(chain.tip - 2))
+    newer = reference_at(chain, Height(chain.tip - 1))
+    assert Peer(chain.node).run(LightChain(chain.genesis_hash, newer, state_file=file).account(TEXT)).value.free == 29
+    kept = replace(trusted_at(chain, Height(chain.tip - 2)), block_hash=BlockHash(bytes(32)))
+    for start in (newer, trusted_at(chain, Height(chain.tip - 1))):
+        file.write_text(to_json(kept, chain.genesis_hash))
+        with pytest.raises(ForkError):
+            Peer(chain.node).run(LightChain(chain.genesis_hash, start, state_file=file).account(TEXT))
+        assert from_json(file.read_text(), chain.genesis_hash) == kept, "who looks into it finds both"
+
+
+def test_an_older_named_block_that_the_node_does_not_hold_is_not_compared(tmp_path: Path) -> None:
+    """The only way would be another node: what is kept counts."""
+    made = ProofChain(tmp_path / "db")
+    file = keeping(made, tmp_path / "light.json", Height(made.tip - 1))
+    named = BlockReference(Height(1), BlockHash(bytes(32)))
+    store, first = made.node._chain.store, Height(made.tip - 1)
+    store.put_held(Held(first, first, made.tip, Height(made.tip - 1)))
+    store.raw.apply({prefix + at.to_bytes(8): None for prefix in (b"b", b"c", b"r", b"i") for at in range(1, first)})
+    assert Peer(made.node).run(LightChain(made.genesis_hash, named, state_file=file).account(TEXT)).value.free == 29
+    made.node.close()
+
+
 def forged_by_epoch_1(chain: ProofChain) -> Proof:
     """Return what leaked keys can make: a block of the future by a committee that was replaced long ago."""
     honest, genesis_hash = chain.receipt(1), chain.genesis_hash

@@ -436,7 +436,7 @@ async def proven(tmp_path: Path) -> tuple[Receipt, bytes]:
     try:
         transaction = node.sign(FAUCET_SEED, (Call("asset", "transfer", (parse_address(OTHER.address), 5)),))
         await node.submit([transaction.raw])
-        status, proof = node.transaction_status(transaction.id), node.prove_receipt(transaction.id)
+        status, proof = node.transaction_status(transaction.id), await node.prove_receipt(transaction.id)
         assert status.receipt is not None
         assert status.receipt.status is Status.SUCCEEDED
         assert proof is not None

@@ -57,7 +57,7 @@ async def send(
     """
     [submission] = await rpc.node.submit([raw])
     answer = await settled(rpc, submission, raw, wait, timeout_ms)
-    return answer | _proof(rpc, answer, trusted_height) if prove else answer
+    return answer | await _proof(rpc, answer, trusted_height) if prove else answer
 
 
 async def settled(rpc: Context, submission: Submission, raw: bytes | None, wait: str, timeout_ms: int) -> Json:
@@ -128,7 +128,7 @@ async def get(
     `prove` adds the `proof` of a receipt: canonical bytes that anyone can check with the genesis hash alone or, shorter, knowing
     the block of `trusted_height`. Errors: pruned, where the receipt is not kept or the id may be older than what is.
     """
-    return _status(rpc, rpc.node.transaction_status(TxId(id_), valid_until_ms), prove, trusted_height)
+    return await _status(rpc, rpc.node.transaction_status(TxId(id_), valid_until_ms), prove, trusted_height)
 
 
 @METHODS.method("tx_wait", result=ref("TransactionStatus"))
@@ -141,20 +141,20 @@ async def wait(
     trusted_height: HeightNumber | None = None,
 ) -> Json:
     """Return a transaction's final status as soon as there is one. Errors: wait_timeout. `prove` as in `tx_get`."""
-    return _status(rpc, await rpc.wait_final(TxId(id_), timeout_ms, valid_until_ms), prove, trusted_height)
+    return await _status(rpc, await rpc.wait_final(TxId(id_), timeout_ms, valid_until_ms), prove, trusted_height)
 
 
-def _status(rpc: Context, status: TxStatus, prove: bool, trusted_height: int | None) -> Json:
+async def _status(rpc: Context, status: TxStatus, prove: bool, trusted_height: int | None) -> Json:
     view = views.status_view(rpc.registry, status, rpc.calls_behind(status))
-    return view | _proof(rpc, view, trusted_height) if prove else view
+    return view | await _proof(rpc, view, trusted_height) if prove else view
 
 
-def _proof(rpc: Context, view: Json, trusted_height: int | None) -> Json:
+async def _proof(rpc: Context, view: Json, trusted_height: int | None) -> Json:
     """Return the proof of the receipt in a view; null where there is no receipt yet."""
     if view.get("receipt") is None:
         return {"proof": None}
     trusted = None if trusted_height is None else Height(trusted_height)
-    proof = rpc.node.prove_receipt(TxId(bytes.fromhex(view["id"][2:])), trusted)
+    proof = await rpc.node.prove_receipt(TxId(bytes.fromhex(view["id"][2:])), trusted)
     return {"proof": None if proof is None else views.hex_of(proof.encode())}
 
 
