@@ -93,7 +93,8 @@ class NodeCache:
     def adopt(self, stale: tuple[bytes, ...], fresh: Mapping[bytes, tuple[bytes, Node]]) -> None:
         """Put the nodes of a written update in the place of those it replaced."""
         for key in stale:
-            self._young.pop(key, None)
+            if (entry := self._young.pop(key, None)) is not None:
+                self._room += len(entry) + _OVERHEAD
         for key, (digest, node) in fresh.items():
             self._remember(key, digest + encode_node(node))
 

@@ -209,6 +209,26 @@ def test_a_small_cache_changes_nothing(chain: Chain) -> None:
     assert 0 < sum(map(len, cached)) <= 4_000
 
 
+def test_nodes_that_were_replaced_give_their_room_back(chain: Chain) -> None:
+    """A cache that holds the whole tree goes on holding it, however often the same keys change."""
+    reads: list[bytes] = []
+
+    class Counting:
+        def get(self, key: bytes) -> bytes | None:
+            reads.append(key)
+            return chain.store.get(key)
+
+    tree, root = StateTree(GENESIS, Counting(), cache_bytes=200_000), chain.roots[-1]
+    for number in range(100):
+        update = tree.update(root, Height(root.height + 1), {b"key %d" % key: b"%d" % number for key in range(50)})
+        tree.adopt(update)
+        chain.store.apply(update.nodes)
+        root = update.root
+        if number == 0:
+            reads.clear()
+    assert reads == []
+
+
 def test_a_version_is_written_once(chain: Chain) -> None:
     with pytest.raises(InvariantError):
         chain.tree.update(chain.roots[0], Height(0), {})

@@ -47,8 +47,16 @@ MUTANTS: Final[tuple[Mutant, ...]] = (
         "liar-believed",
         "12: a source that lies is passed over",
         SYNC,
-        "        return good and full\n",
+        "        return good and full and self._chain.tip.height > height\n",
         "        return full\n",
+        ("driver", "sim"),
+    ),
+    Mutant(
+        "source-without-progress-asked-for-ever",
+        "12: a source that gives nothing new is passed over",
+        SYNC,
+        " and self._chain.tip.height > height\n",
+        "\n",
         ("driver", "sim"),
     ),
     Mutant(
