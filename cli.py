@@ -65,6 +65,7 @@ FAMILIES: Final = (
     Family("wallet", "Keys, balances and payments.", _MONEY),
     Family("tx", "Send, follow and read transactions.", _MONEY),
     Family("charging", "Price charging sessions, and play real ones.", _MONEY),
+    Family("loan", "Quote a loan's schedule and payoff.", _MONEY),
     Family("account", "Show an account.", _CHAIN),
     Family("block", "Show a block.", _CHAIN),
     Family("members", "List the members: those that vote, and the observers.", _CHAIN),
