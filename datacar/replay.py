@@ -30,8 +30,8 @@ from vm.contracts.charging import NAME as CHARGING
 from vm.contracts.charging import Charging
 from vm.contracts.charging_events import SessionCompleted
 from vm.contracts.charging_types import TariffTerms
-from vm.pricing import price_session
 from vm.registry import default_registry
+from vm.session_pricing import price_profile
 from vm.tariff import BadTariffError, Tariff
 
 OPEN_SESSIONS: Final = 400
@@ -116,8 +116,12 @@ class Replay:
         sessions: Sequence[RealSession],
         rejected: Sequence[Rejected] = (),
         progress: ShowProgress = lambda _done, _total: None,
+        *,
+        utc_offset_minutes: int = 0,
     ) -> None:
         """`rejected` are lines of the file that are no sessions; they count as played and end up in the result.
+
+        The site's local time, which a tariff's times and days are about, is UTC plus `utc_offset_minutes`.
 
         Raises `BadTariffError` for a tariff without `preauthorize_amount`: it says how much a driver's hold is.
         """
@@ -125,7 +129,7 @@ class Replay:
             raise BadTariffError("is needed to authorize sessions", path="$.preauthorize_amount", value=tariff.preauthorize_motes)
         self._client = client
         self._hold = tariff.preauthorize_motes
-        self._terms = TariffTerms.of(tariff)
+        self._terms = TariffTerms.of(tariff, utc_offset_minutes)
         self._sessions = sessions
         self._at_once: list[RealSession] = []
         self._progress = progress
@@ -168,7 +172,8 @@ class Replay:
                 self._stations[session.station_id] = _Station(_new_wallet(), _new_wallet())
             driver = self._drivers.setdefault(_driver_key(session), _Driver(_new_wallet()))
             driver.sessions += 1
-            overshoot = max(0, price_session(tariff, (session.period,)).incl_vat_motes - self._hold)
+            cost = price_profile(tariff, session.profile(self._terms.utc_offset_minutes))
+            overshoot = max(0, cost.incl_vat_motes - self._hold)
             driver.overshoot += overshoot
             (driver.in_turn if overshoot else self._at_once).append(session)
 

@@ -13,7 +13,8 @@ from typing import Final
 
 from ledger.errors import InvalidInputError
 from vm.contracts.charging_types import EVENT_S_MAX, STATION_ID_CHARS_MAX, TRANSACTION_ID_CHARS_MAX
-from vm.pricing import ENERGY_WH_MAX, SECONDS_MAX, ChargingPeriod
+from vm.pricing import ENERGY_WH_MAX, SECONDS_MAX
+from vm.session_profile import Point, SessionProfile, session_profile
 
 COLUMNS: Final = ("session_id", "station_id", "user_id", "connected_at", "charging_done_at", "disconnected_at", "energy_wh")
 USER_ID_CHARS_MAX: Final = 256
@@ -47,11 +48,10 @@ class RealSession:
     disconnected_s: int
     energy_wh: int
 
-    @property
-    def period(self) -> ChargingPeriod:
-        """Return what is priced: charging, then parked."""
-        charging_s = self.charging_end_s - self.connected_s
-        return ChargingPeriod(self.energy_wh, charging_s, self.disconnected_s - self.charging_end_s)
+    def profile(self, utc_offset_minutes: int = 0) -> SessionProfile:
+        """Return what is priced: it charged evenly, then was parked; local time is so far from UTC."""
+        end = Point(self.disconnected_s, self.energy_wh)
+        return session_profile(self.connected_s, self.charging_end_s, end, utc_offset_minutes=utc_offset_minutes)
 
 
 @dataclass(frozen=True, slots=True)

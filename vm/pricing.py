@@ -6,14 +6,18 @@ cost, is an exact fraction rounded half up once; totals are the sums of what was
 step_size (OCPI 2.2.1, mod_cdrs, "Step_size") rounds up the session's total, once for ENERGY and once for TIME and
 PARKING_TIME together: of the two only the one in use last, among those the tariff prices.
 
+Here are tariffs without restrictions, where a session's totals are enough, and what all bills share. Where it matters when
+something was used, `vm.session_pricing` works out the quantities.
+
 min_price and max_price (OCPI 2.2.1, mod_tariffs): the limit excluding VAT bounds the net total and the one including VAT the
 gross total; VAT is the difference. Where a limit that applies has no gross amount, VAT keeps its share of the net total.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from math import lcm
-from typing import Final
+from typing import Final, TypeAlias
 
 from vm.strict_json import FieldError
 from vm.tariff import MOTES_PER_E4, Dimension, PriceComponent, PriceLimit, Tariff
@@ -22,6 +26,9 @@ ENERGY_WH_MAX: Final = 10**8  # 100 MWh in one session
 SECONDS_MAX: Final = 10**8  # 3 years connected
 _PERCENT_E4: Final = 100 * 10**4  # 100 % in 1/10,000 percent
 _COMMON_UNIT: Final = lcm(*(dimension.quantity_per_unit for dimension in Dimension))
+
+Exact: TypeAlias = int | Fraction
+"""A quantity as it is: a price may change in the middle of a watt-hour."""
 
 
 class BadSessionError(FieldError):
@@ -56,7 +63,7 @@ class ComponentCost:
     """One line of the bill: `quantity` in Wh, s or 1 (after step_size) at `price_e4` per kWh, h or 1."""
 
     dimension: Dimension
-    quantity: int
+    quantity: Exact
     price_e4: int
     excl_vat_e4: int
     vat_e4: int
@@ -81,6 +88,11 @@ class Cost:
         return self.incl_vat_e4 * MOTES_PER_E4
 
 
+def whole(quantity: Exact) -> int:
+    """Return a non-negative quantity rounded half up, for showing it."""
+    return _half_up(quantity, 1)
+
+
 def e4_text(amount_e4: int) -> str:
     """Return a non-negative amount of 1/10,000 as an exact decimal string with 4 places: 44000 -> "4.4000"."""
     return f"{amount_e4 // 10_000}.{amount_e4 % 10_000:04d}"
@@ -90,18 +102,26 @@ def price_session(tariff: Tariff, periods: Sequence[ChargingPeriod]) -> Cost:
     """Return what a session of these periods, in order of time, costs under the tariff.
 
     A dimension without a component, or without use, costs nothing and has no line; FLAT is due once for any session.
-    Raises `BadSessionError` when the periods together exceed `ENERGY_WH_MAX` or `SECONDS_MAX`.
+    Raises `BadSessionError` when the periods together exceed `ENERGY_WH_MAX` or `SECONDS_MAX`, and for a tariff with
+    restrictions, which needs to know when: see `vm.session_pricing.price_profile`.
     """
+    if tariff.restricted:
+        raise BadSessionError("this tariff depends on when energy was drawn", path="periods", value=len(periods))
     used = _quantities(periods)
     active = tariff.active_components()
     stepped = _stepped_dimensions(active, periods)
-    billed: list[tuple[PriceComponent, int]] = []
+    billed: list[tuple[PriceComponent, Exact]] = []
     for component in active:
         quantity = used[component.dimension]
         if component.dimension in stepped:
-            quantity = _round_up(quantity, component.step_size)
+            quantity = round_up(quantity, component.step_size)
         if quantity:
             billed.append((component, quantity))
+    return bill(tariff, billed)
+
+
+def bill(tariff: Tariff, billed: Sequence[tuple[PriceComponent, Exact]]) -> Cost:
+    """Return the bill of quantities after step_size, a line for each, within the tariff's limits."""
     lines = tuple(_component_cost(component, quantity) for component, quantity in billed)
     excl_e4, vat_e4 = _limited(tariff, billed, lines)
     return Cost(lines, excl_e4, vat_e4)
@@ -135,7 +155,7 @@ def _stepped_dimensions(active: Sequence[PriceComponent], periods: Sequence[Char
     return frozenset({Dimension.ENERGY})
 
 
-def _component_cost(component: PriceComponent, quantity: int) -> ComponentCost:
+def _component_cost(component: PriceComponent, quantity: Exact) -> ComponentCost:
     """Return one line; VAT is taken on the exact cost, not on the rounded one, so each is rounded once."""
     numerator = quantity * component.price_e4
     unit = component.dimension.quantity_per_unit
@@ -148,7 +168,7 @@ def _component_cost(component: PriceComponent, quantity: int) -> ComponentCost:
     )
 
 
-def _limited(tariff: Tariff, billed: Sequence[tuple[PriceComponent, int]], lines: Sequence[ComponentCost]) -> tuple[int, int]:
+def _limited(tariff: Tariff, billed: Sequence[tuple[PriceComponent, Exact]], lines: Sequence[ComponentCost]) -> tuple[int, int]:
     """Return the totals (net, VAT) within min_price and max_price."""
     excl = sum(line.excl_vat_e4 for line in lines)
     incl = excl + sum(line.vat_e4 for line in lines)
@@ -173,9 +193,10 @@ def _limit_passed(tariff: Tariff, excl_e4: int) -> PriceLimit | None:
     return None
 
 
-def _vat_share(excl_e4: int, billed: Sequence[tuple[PriceComponent, int]]) -> int:
+def _vat_share(excl_e4: int, billed: Sequence[tuple[PriceComponent, Exact]]) -> int:
     """Return the VAT in `excl_e4` at the average rate of what was billed; no VAT where nothing cost anything."""
-    net = vat = 0
+    net: Exact = 0
+    vat: Exact = 0
     for component, quantity in billed:
         cost = quantity * component.price_e4 * (_COMMON_UNIT // component.dimension.quantity_per_unit)
         net += cost
@@ -183,10 +204,11 @@ def _vat_share(excl_e4: int, billed: Sequence[tuple[PriceComponent, int]]) -> in
     return _half_up(excl_e4 * vat, net * _PERCENT_E4) if net else 0
 
 
-def _round_up(quantity: int, step: int) -> int:
+def round_up(quantity: Exact, step: int) -> int:
+    """Return the smallest multiple of `step` that is not below the quantity."""
     return -(-quantity // step) * step
 
 
-def _half_up(numerator: int, denominator: int) -> int:
+def _half_up(numerator: Exact, denominator: Exact) -> int:
     """Return the non-negative fraction rounded to the nearest integer, halves up."""
     return (2 * numerator + denominator) // (2 * denominator)

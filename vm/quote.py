@@ -3,8 +3,8 @@
 Session: `{"start", "end", "energy_wh", "charging_end"?, "readings"?: [{"at", "meter_wh"}], "utc_offset_minutes"?}`, times in
 ISO-8601 UTC to the second. From start to `charging_end` (else `end`) is charging, the rest until `end` is parking.
 
-`readings` are checked against the rest. Neither they nor `utc_offset_minutes` can change the price of a tariff without
-restrictions, where only the session's totals count.
+What `readings` do not show of the energy was drawn linearly (`vm.session_profile`). Times of day, dates and days of the week of a
+tariff are local: UTC plus `utc_offset_minutes`.
 """
 
 import re
@@ -12,13 +12,15 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
-from vm.pricing import ENERGY_WH_MAX, SECONDS_MAX, BadSessionError, ChargingPeriod, Cost, e4_text, price_session
+from vm.pricing import ENERGY_WH_MAX, SECONDS_MAX, BadSessionError, Cost, Exact, e4_text, whole
+from vm.session_pricing import price_profile
+from vm.session_profile import Point, SessionProfile, session_profile, spread_readings
 from vm.strict_json import Node, parse
 from vm.tariff import Tariff, parse_tariff
+from vm.tariff_restrictions import UTC_OFFSET_MINUTES_MAX
 
 READINGS_MAX: Final = 4_096
 METER_WH_MAX: Final = 10**15  # a lifetime counter, not a session's energy
-UTC_OFFSET_MINUTES_MAX: Final = 14 * 60
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _DATE: Final = r"[0-9]{4}-[0-9]{2}-[0-9]{2}"
@@ -44,10 +46,12 @@ class Session:
     readings: tuple[Reading, ...] = ()
     utc_offset_minutes: int = 0
 
-    def periods(self) -> tuple[ChargingPeriod, ...]:
-        """Return the session as charging periods: it charges, then parks."""
-        charging_s = self.charging_end_s - self.start_s
-        return (ChargingPeriod(self.energy_wh, charging_s, self.end_s - self.charging_end_s),)
+    def profile(self) -> SessionProfile:
+        """Return how the session went in time."""
+        counter = [(reading.at_s, reading.meter_wh) for reading in self.readings]
+        readings = spread_readings(self.start_s, self.charging_end_s, self.energy_wh, counter)
+        end = Point(self.end_s, self.energy_wh)
+        return session_profile(self.start_s, self.charging_end_s, end, readings, self.utc_offset_minutes)
 
 
 def quote(tariff_json: str, session_json: str) -> dict[str, object]:
@@ -57,7 +61,7 @@ def quote(tariff_json: str, session_json: str) -> dict[str, object]:
 
 def quote_session(tariff: Tariff, session: Session) -> dict[str, object]:
     """Return the printed quote of a session."""
-    return printed(price_session(tariff, session.periods()))
+    return printed(price_profile(tariff, session.profile()))
 
 
 def printed(cost: Cost) -> dict[str, object]:
@@ -65,6 +69,7 @@ def printed(cost: Cost) -> dict[str, object]:
 
     Amounts and prices (per kWh, per hour, or flat) are decimal strings of DATR with 4 places. `quantity` is what is billed,
     after step_size: Wh for ENERGY, seconds for TIME and PARKING_TIME, 1 for FLAT (hours would not always be exact decimals).
+    Where a price changed within a Wh or a second it is shown to 4 places; what is billed is exact.
     """
     return {
         "excl_vat": e4_text(cost.excl_vat_e4),
@@ -73,7 +78,7 @@ def printed(cost: Cost) -> dict[str, object]:
         "components": [
             {
                 "type": str(line.dimension),
-                "quantity": str(line.quantity),
+                "quantity": _quantity_text(line.quantity),
                 "price": e4_text(line.price_e4),
                 "excl_vat": e4_text(line.excl_vat_e4),
                 "vat": e4_text(line.vat_e4),
@@ -82,6 +87,11 @@ def printed(cost: Cost) -> dict[str, object]:
         ],
         "incl_vat_motes": str(cost.incl_vat_motes),
     }
+
+
+def _quantity_text(quantity: Exact) -> str:
+    """Return a quantity as a decimal, a whole one without places."""
+    return str(quantity) if quantity == int(quantity) else e4_text(whole(quantity * 10_000)).rstrip("0").rstrip(".")
 
 
 def parse_session(text: str) -> Session:

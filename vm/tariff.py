@@ -1,7 +1,7 @@
 """Charging tariffs: the types, strict reading of OCPI 2.2.1/2.3.0 tariff objects, and the canonical form kept on chain.
 
 Prices and VAT percentages are decimals with at most 4 places, held as integers of 1/10,000 (`_e4`). All amounts are DATR
-whatever the `currency` label says. Restrictions are not supported: an element that has some is refused, never ignored.
+whatever the `currency` label says. When an element applies is in `vm.tariff_restrictions`.
 """
 
 from collections.abc import Sequence
@@ -12,6 +12,7 @@ from typing import Final
 from ledger.codec import Value, as_int, as_str, as_tuple, fields
 from ledger.errors import BadEncodingError
 from vm.strict_json import FieldError, Node, parse, scaled_or_none
+from vm.tariff_restrictions import Restrictions, read_restrictions
 
 MOTES_PER_E4: Final = 10_000  # 1 DATR = 10^8 motes, so 1/10,000 DATR = 10^4 motes
 
@@ -101,21 +102,25 @@ class PriceComponent:
 
 @dataclass(frozen=True, slots=True)
 class TariffElement:
-    """Price components that hold together; at most one for each dimension."""
+    """Price components that hold together, at most one for each dimension; without restrictions they always do."""
 
     components: tuple[PriceComponent, ...]
+    restrictions: Restrictions | None = None
 
     def to_value(self) -> Value:
-        """Return [[component, ...]]."""
-        return (tuple(component.to_value() for component in self.components),)
+        """Return [[component, ...], restrictions or nil]."""
+        restrictions = None if self.restrictions is None else self.restrictions.to_value()
+        return (tuple(component.to_value() for component in self.components), restrictions)
 
     @classmethod
     def from_value(cls, value: Value) -> "TariffElement":
         """Return the element of its canonical form. Raises `BadEncodingError`."""
-        (items,) = fields(value, 1, "tariff element")
+        items, restricted = fields(value, 2, "tariff element")
         components = as_tuple(items, "price components", max_items=COMPONENTS_MAX)
-        element = cls(tuple(map(PriceComponent.from_value, components)))
+        restrictions = None if restricted is None else Restrictions.from_value(restricted)
+        element = cls(tuple(map(PriceComponent.from_value, components)), restrictions)
         _require_encoded(_components_problem(element.components))
+        _require_encoded(None if restrictions is None else restrictions.problem())
         return element
 
 
@@ -153,8 +158,16 @@ class Tariff:
     max_price: PriceLimit | None = None
     preauthorize_motes: int | None = None
 
+    @property
+    def restricted(self) -> bool:
+        """Return whether prices depend on anything but the session's totals."""
+        return any(element.restrictions is not None for element in self.elements)
+
     def active_components(self) -> tuple[PriceComponent, ...]:
-        """Return the one component that prices each dimension (of the first element that has it), in the tariff's order."""
+        """Return the one component that prices each dimension (of the first element that has it), in the tariff's order.
+
+        For a tariff without restrictions; `vm.tariff_schedule` says it for others.
+        """
         active: dict[Dimension, PriceComponent] = {}
         for element in self.elements:
             for component in element.components:
@@ -224,23 +237,14 @@ def _refuse_included_taxes(node: Node | None) -> None:
 
 def _read_element(node: Node) -> TariffElement:
     member = node.members(required=("price_components",), optional=("restrictions",))
-    if "restrictions" in member:
-        _refuse_restrictions(member["restrictions"])
     components = member["price_components"]
-    element = TariffElement(tuple(map(_read_component, components.items(low=1, high=COMPONENTS_MAX))))
+    element = TariffElement(
+        tuple(map(_read_component, components.items(low=1, high=COMPONENTS_MAX))),
+        read_restrictions(member["restrictions"]) if "restrictions" in member else None,
+    )
     if problem := _components_problem(element.components):
         components.refuse(problem)
     return element
-
-
-def _refuse_restrictions(node: Node) -> None:
-    """Accept empty restrictions only: pricing as if a restriction were not there would charge the wrong amount."""
-    if not isinstance(node.value, dict):
-        node.refuse("must be an object")
-    for name, value in node.value.items():
-        if value is not None and value != []:
-            hint = "give elements without restrictions"
-            Node(value, f"{node.path}.{name}", node.error).refuse("tariff restrictions are not supported", hint=hint)
 
 
 def _read_component(node: Node) -> PriceComponent:

@@ -18,8 +18,9 @@ from datacar.sessions_file import RealSession, Rejected, read_sessions
 from node.commands.connection import DEFAULT_RPC, DEFAULT_TIMEOUT, Rpc, Timeout
 from node.commands.exits import Exit
 from node.commands.output import Json, print_json, print_pairs, print_table, progress, warn
-from vm.quote import UTC_OFFSET_MINUTES_MAX, quote
+from vm.quote import quote
 from vm.tariff import Tariff, parse_tariff
+from vm.tariff_restrictions import UTC_OFFSET_MINUTES_MAX
 
 app = typer.Typer(help="Price charging sessions, and play real ones.", no_args_is_help=True, add_completion=False)
 
@@ -49,13 +50,13 @@ def replay(
     tariff: TariffFile,
     rpc: Rpc = DEFAULT_RPC,
     timeout: Timeout = DEFAULT_TIMEOUT,
-    _utc_offset: Annotated[
+    utc_offset: Annotated[
         int,
         typer.Option(
             "--utc-offset-minutes",
             min=-UTC_OFFSET_MINUTES_MAX,
             max=UTC_OFFSET_MINUTES_MAX,
-            help="The site's local time; it matters only to tariffs restricted to times of day, which are refused as yet.",
+            help="The site's local time, which the tariff's times, dates and days are about.",
         ),
     ] = 0,
     as_json: Json = False,
@@ -68,7 +69,7 @@ def replay(
     sessions, rejected = read_sessions(file)
     try:
         with _shown_progress() as show:
-            result, interrupted = asyncio.run(_replay(rpc, timeout, terms, sessions, rejected, show))
+            result, interrupted = asyncio.run(_replay(rpc, timeout, terms, sessions, rejected, show, utc_offset))
     except KeyboardInterrupt:
         raise typer.Exit(Exit.INTERRUPTED) from None
     print_json(result.to_json()) if as_json else _show(result)
@@ -77,13 +78,19 @@ def replay(
 
 
 async def _replay(
-    url: str, timeout_s: float, tariff: Tariff, sessions: list[RealSession], rejected: list[Rejected], show: ShowProgress
+    url: str,
+    timeout_s: float,
+    tariff: Tariff,
+    sessions: list[RealSession],
+    rejected: list[Rejected],
+    show: ShowProgress,
+    utc_offset_minutes: int,
 ) -> tuple[ReplayResult, bool]:
     """Return the result and whether Ctrl-C ended it early; a second Ctrl-C ends it at once."""
     loop = asyncio.get_running_loop()
     interrupted = False
     async with AsyncClient(url, timeout_s) as client:
-        run = Replay(client, tariff, sessions, rejected, show)
+        run = Replay(client, tariff, sessions, rejected, show, utc_offset_minutes=utc_offset_minutes)
 
         def interrupt() -> None:
             nonlocal interrupted

@@ -14,13 +14,14 @@ from typer.testing import CliRunner
 import cli
 from datacar.sessions_file import read_sessions
 from node.commands.exits import Exit
-from tests.charging_bill import station_motes
+from tests import charging_bill, time_of_use_bill
 from tests.processes import Processes
 from vm.quote import quote
 
 ROOT = Path(__file__).resolve().parents[2]
 EXAMPLES = ROOT / "docs" / "examples"
 SESSIONS, SESSION, TARIFF = EXAMPLES / "sessions.csv", EXAMPLES / "session.json", EXAMPLES / "tariff.json"
+TIME_OF_USE = EXAMPLES / "tariff-time-of-use.json"
 REAL_SESSIONS = ROOT.parent / "shared" / "data" / "charging_sessions.csv"
 RESULT_KEYS = {"sessions", "settled", "rejected", "energy_wh", "total_motes", "stations", "seconds"}
 
@@ -36,20 +37,20 @@ def run(*args: str | Path) -> Any:
     return CliRunner().invoke(cli.app, ["charging", *map(str, args)])
 
 
-def replay_command(sessions: Path, network: Processes) -> list[str]:
+def replay_command(sessions: Path, network: Processes, tariff: Path = TARIFF) -> list[str]:
     url = network.devnet.nodes[0].rpc_url
-    return [sys.executable, cli.__file__, "charging", "replay", str(sessions), "--tariff", str(TARIFF), "--rpc", url, "--json"]
+    return [sys.executable, cli.__file__, "charging", "replay", str(sessions), "--tariff", str(tariff), "--rpc", url, "--json"]
 
 
-def replay(sessions: Path, network: Processes) -> Any:
-    result = subprocess.run(replay_command(sessions, network), capture_output=True, text=True, timeout=120, check=False)
+def replay(sessions: Path, network: Processes, *options: str, tariff: Path = TARIFF) -> Any:
+    command = [*replay_command(sessions, network, tariff), *options]
+    result = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
     assert result.returncode == Exit.OK, result.stderr
     return json.loads(result.stdout)
 
 
-def assert_exact(document: Any, sessions: Path, network: Processes) -> None:
+def assert_exact(document: Any, sessions: Path, network: Processes, expected: dict[str, int]) -> None:
     """Every session is settled, and every account holds what an independent computation says."""
-    expected = station_motes(sessions, TARIFF)
     rows, _ = read_sessions(sessions)
     assert document.keys() == RESULT_KEYS
     assert (document["sessions"], document["settled"], document["rejected"]) == (len(rows), len(rows), [])
@@ -66,6 +67,13 @@ class TestPrice:
         result = run("price", "--tariff", TARIFF, "--session", SESSION, "--json")
         assert result.exit_code == Exit.OK
         assert json.loads(result.stdout) == quote(TARIFF.read_text(), SESSION.read_text())
+
+    def test_a_time_of_use_tariff_has_a_line_for_each_price(self) -> None:
+        result = run("price", "--tariff", TIME_OF_USE, "--session", SESSION, "--json")
+        assert result.exit_code == Exit.OK
+        printed = json.loads(result.stdout)
+        assert printed == quote(TIME_OF_USE.read_text(), SESSION.read_text())
+        assert [line["price"] for line in printed["components"] if line["type"] == "PARKING_TIME"] == ["4.5000", "1.5000"]
 
     def test_a_person_sees_lines_and_totals(self) -> None:
         shown = run("price", "--tariff", TARIFF, "--session", SESSION).stdout
@@ -96,7 +104,7 @@ class TestReplay:
     def test_the_example_twice_on_one_network(self, network: Processes) -> None:
         first, second = replay(SESSIONS, network), replay(SESSIONS, network)
         for document in (first, second):
-            assert_exact(document, SESSIONS, network)
+            assert_exact(document, SESSIONS, network, charging_bill.station_motes(SESSIONS, TARIFF))
         assert {item["address"] for item in first["stations"].values()}.isdisjoint(
             item["address"] for item in second["stations"].values()
         )
@@ -126,4 +134,14 @@ class TestReplay:
     def test_the_sessions_of_a_real_site(self, network: Processes) -> None:
         if not REAL_SESSIONS.exists():
             pytest.skip(f"{REAL_SESSIONS} is not on this machine")
-        assert_exact(replay(REAL_SESSIONS, network), REAL_SESSIONS, network)
+        expected = charging_bill.station_motes(REAL_SESSIONS, TARIFF)
+        assert_exact(replay(REAL_SESSIONS, network), REAL_SESSIONS, network, expected)
+
+    @pytest.mark.cluster
+    def test_the_sessions_of_a_real_site_under_a_time_of_use_tariff(self, network: Processes) -> None:
+        """Step sizes, idle fee and VAT, by the site's own clock."""
+        if not REAL_SESSIONS.exists():
+            pytest.skip(f"{REAL_SESSIONS} is not on this machine")
+        expected = time_of_use_bill.station_motes(REAL_SESSIONS, TIME_OF_USE, 540)
+        document = replay(REAL_SESSIONS, network, "--utc-offset-minutes", "540", tariff=TIME_OF_USE)
+        assert_exact(document, REAL_SESSIONS, network, expected)

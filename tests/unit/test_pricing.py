@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from vm.pricing import ENERGY_WH_MAX, SECONDS_MAX, BadSessionError, ChargingPeriod, Cost, price_session
+from vm.pricing import ENERGY_WH_MAX, SECONDS_MAX, BadSessionError, ChargingPeriod, Cost, Exact, price_session
 from vm.quote import parse_session, quote
 from vm.tariff import (
     AMOUNT_E4_MAX,
@@ -38,7 +38,7 @@ def totals(cost: Cost) -> tuple[int, int]:
     return cost.excl_vat_e4, cost.incl_vat_e4
 
 
-def quantities(cost: Cost) -> dict[str, int]:
+def quantities(cost: Cost) -> dict[str, Exact]:
     return {str(line.dimension): line.quantity for line in cost.components}
 
 
@@ -250,8 +250,8 @@ def test_the_printed_quote_of_the_example_files() -> None:
 
 
 def test_without_charging_end_all_of_the_session_is_charging() -> None:
-    assert parse_session(session(charging_end=None)).periods() == (ChargingPeriod(4_000, 5_400, 0),)
-    assert parse_session(session()).periods() == (ChargingPeriod(4_000, 3_600, 1_800),)
+    assert parse_session(session(charging_end=None)).profile().period() == ChargingPeriod(4_000, 5_400, 0)
+    assert parse_session(session()).profile().period() == ChargingPeriod(4_000, 3_600, 1_800)
 
 
 @pytest.mark.parametrize("start", ["2026-03-02T08:00:00+00:00", "2026-03-02 08:00:00.000Z", "2026-03-02T08:00Z"])

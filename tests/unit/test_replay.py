@@ -28,16 +28,19 @@ from ledger.parameters import ChainParameters
 from ledger.transaction import Call
 from ledger.types import Motes
 from node.rpc.server import RpcServer
+from tests import time_of_use_bill
 from tests.charging_bill import station_motes
 from tests.memory_node import FAUCET_SEED, MemoryNode
 from tests.served_node import Settings
 from vm.contracts.asset import Asset
 from vm.contracts.charging import Charging
+from vm.pricing import ChargingPeriod
 from vm.tariff import BadTariffError, Tariff, parse_tariff
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "docs" / "examples"
 SESSIONS = EXAMPLES / "sessions.csv"
 TARIFF = EXAMPLES / "tariff.json"
+TIME_OF_USE = EXAMPLES / "tariff-time-of-use.json"
 ROW = {
     "session_id": "s1",
     "station_id": "A",
@@ -58,7 +61,7 @@ class TestRows:
     def test_charging_ends_when_done_or_when_the_car_leaves(self, done: str, end: int) -> None:
         session = parse_row(ROW | {"charging_done_at": done})
         assert session.charging_end_s == end
-        assert (session.period.charging_s, session.period.parking_s) == (end - 1_000, 2_000 - end)
+        assert session.profile().period() == ChargingPeriod(500, end - 1_000, 2_000 - end)
 
     @pytest.mark.parametrize(
         ("column", "value"),
@@ -182,6 +185,15 @@ class TestReplay:
             assert result.energy_wh == sum(session.energy_wh for session in sessions)
             for item in result.stations.values():
                 assert (await network.client.balance(item.address)).free == item.motes
+
+    @pytest.mark.parametrize(("preauthorize", "utc_offset_minutes"), [("50", 540), ("2", -330)])
+    async def test_under_a_time_of_use_tariff_too(self, network: Network, preauthorize: str, utc_offset_minutes: int) -> None:
+        """With a hold of 2 DATR debts must be reckoned with in local time as well."""
+        sessions, _ = read_sessions(SESSIONS)
+        tariff = replace(parse_tariff(TIME_OF_USE.read_text()), preauthorize_motes=int(preauthorize) * 10**8)
+        result = await network.replay(tariff, sessions, utc_offset_minutes=utc_offset_minutes)
+        assert (result.settled, result.rejected) == (20, ())
+        assert earned(result) == time_of_use_bill.station_motes(SESSIONS, TIME_OF_USE, utc_offset_minutes)
 
     async def test_the_printed_form(self, network: Network) -> None:
         sessions, _ = read_sessions(SESSIONS)

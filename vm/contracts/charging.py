@@ -33,6 +33,7 @@ from vm.contracts.charging_events import (
     TariffPublished,
     TariffSet,
 )
+from vm.contracts.charging_pricing import cdr_lines, motes, price, with_end, with_reading
 from vm.contracts.charging_types import (
     DEBT_BYTES,
     Cdr,
@@ -54,9 +55,6 @@ from vm.contracts.charging_types import (
     TransactionId,
     add_flags,
     advance,
-    cdr_lines,
-    motes,
-    price,
 )
 from vm.errors import ContractError
 
@@ -71,7 +69,6 @@ RECLAIM_MS: Final = SESSION_MS + 7 * DAY_MS
 """When the driver could take the hold back by himself: later, so that everybody has a week to have an open session settled."""
 CLOCK_TOLERANCE_MS: Final = 600_000
 """How far a station's clock and the chain's may be apart."""
-PRICING_GAS: Final = 60_000
 COMPONENT_GAS: Final = 6_000
 """For each price component of a tariff as it was published: reading it, checking it and hashing it."""
 
@@ -80,7 +77,7 @@ class Charging(Contract, errors=ChargingError, events=EVENTS):
     """Pays for charging electric cars, by the operator's tariff and the station's meter."""
 
     tariffs: Map[Bytes32, TariffTerms]
-    prices: Map[Bytes32, TariffTerms]  # the tariffs flattened: pricing costs the same whatever was published
+    prices: Map[Bytes32, TariffTerms]  # the tariffs without what never applies: what was published besides costs nothing
     stations: Map[Address, Station]
     sessions: Map[Bytes32, Session]
     cdrs: Map[Bytes32, Cdr]
@@ -94,7 +91,7 @@ class Charging(Contract, errors=ChargingError, events=EVENTS):
 
         Errors: BAD_TARIFF. Emits TariffPublished.
         """
-        ctx.charge(COMPONENT_GAS * tariff.component_count)
+        ctx.charge(COMPONENT_GAS * (tariff.component_count + tariff.restricted_count))
         tariff_id = tariff.tariff_id()
         if tariff_id in self.prices:
             return tariff_id
@@ -244,7 +241,8 @@ class Charging(Contract, errors=ChargingError, events=EVENTS):
         _require_past(ctx, at_s)
         meter, time_s, flags = advance(start, last, meter_wh, at_s)
         charging_end_s = time_s if charging else last.charging_end_s
-        now = self._priced(ctx, session, start, Progress(sequence, time_s, meter, charging_end_s, last.cost))
+        now = Progress(sequence, time_s, meter, charging_end_s, last.cost)
+        now = self._priced(ctx, session, start, with_reading(self.prices[session.tariff_id], start, last, now, ctx.charge))
         self.sessions[session_id] = replace(session, progress=now, flags=add_flags(session.flags, flags))
         ctx.emit(SessionUpdated(session_id, sequence, meter - start.meter_wh, time_s, now.cost))
         held = session.held if session.cancelled_ms is None else Motes(0)
@@ -288,6 +286,7 @@ class Charging(Contract, errors=ChargingError, events=EVENTS):
             if charging_end != charging_end_s:
                 flags = (*flags, Flag.CLOCK)
             end = replace(last, at_s=time_s, meter_wh=meter, charging_end_s=charging_end)
+            end = with_end(self.prices[session.tariff_id], last, end)
             self._settle(ctx, session_id, replace(session, flags=add_flags(session.flags, flags)), start, end, stop)
 
     @write
@@ -326,7 +325,7 @@ class Charging(Contract, errors=ChargingError, events=EVENTS):
     def tariff(self, ctx: Context, tariff_id: Bytes32) -> TariffTerms:
         """Return a published tariff. Errors: UNKNOWN_TARIFF."""
         found = self.tariffs.require(tariff_id, ChargingError.UNKNOWN_TARIFF)
-        ctx.charge(COMPONENT_GAS * found.component_count)
+        ctx.charge(COMPONENT_GAS * (found.component_count + found.restricted_count))
         return found
 
     @read
@@ -354,8 +353,7 @@ class Charging(Contract, errors=ChargingError, events=EVENTS):
 
     def _priced(self, ctx: Context, session: Session, start: Start, progress: Progress) -> Progress:
         """Return `progress` with what the session costs until then."""
-        ctx.charge(PRICING_GAS)
-        _, cost = price(self.prices[session.tariff_id].to_price_with(), start, progress)
+        cost = price(self.prices[session.tariff_id], start, progress, ctx.charge)
         return replace(progress, cost=Motes(cost.incl_vat_motes))
 
     def _repeat_stop(self, ctx: Context, session_id: bytes, session: Session, stop: Stop) -> None:
@@ -368,8 +366,8 @@ class Charging(Contract, errors=ChargingError, events=EVENTS):
 
     def _settle(self, ctx: Context, session_id: bytes, session: Session, start: Start, end: Progress, stop: Stop | None) -> None:
         """Price the session up to `end`, move the money and keep the record. The one place where a session is billed."""
-        ctx.charge(PRICING_GAS)
-        period, cost = price(self.prices[session.tariff_id].to_price_with(), start, end)
+        cost = price(self.prices[session.tariff_id], start, end, ctx.charge)
+        energy_wh = end.meter_wh - start.meter_wh
         station = self.stations[session.station]
         total = Motes(cost.incl_vat_motes)
         paid = self._pay(ctx, session_id, total, station.operator)
@@ -383,9 +381,9 @@ class Charging(Contract, errors=ChargingError, events=EVENTS):
             start=start,
             stop=stop,
             end_s=end.at_s,
-            energy_wh=period.energy_wh,
-            charging_s=period.charging_s,
-            parking_s=period.parking_s,
+            energy_wh=energy_wh,
+            charging_s=end.charging_end_s - start.at_s,
+            parking_s=end.at_s - end.charging_end_s,
             lines=cdr_lines(cost),
             total_excl_vat=motes(cost.excl_vat_e4),
             total_vat=motes(cost.vat_e4),
@@ -400,7 +398,7 @@ class Charging(Contract, errors=ChargingError, events=EVENTS):
         self.sessions[session_id] = replace(session, status=SessionStatus.COMPLETED, progress=last, owed=debt)
         if debt:
             self._change_debt(session.driver, debt)
-        ctx.emit(SessionCompleted(session_id, period.energy_wh, total, paid, released, debt))
+        ctx.emit(SessionCompleted(session_id, energy_wh, total, paid, released, debt))
 
     def _invalidate(self, ctx: Context, session_id: bytes, session: Session) -> None:
         self._pay(ctx, session_id, Motes(0), session.driver)

@@ -11,24 +11,26 @@ from typing import Annotated, Any, Final
 from ledger.codec import encode_trusted
 from ledger.hashing import ZERO_HASH, Tag, digest
 from ledger.types import Address, Motes
-from vm.abi_types import I64, U32, U64, Bounds, Bytes32, type_spec
-from vm.pricing import ENERGY_WH_MAX, SECONDS_MAX, ChargingPeriod, Cost, price_session
+from vm.abi_types import I64, U8, U16, U32, U64, Bounds, Bytes32, type_spec
+from vm.pricing import ENERGY_WH_MAX, SECONDS_MAX
 from vm.tariff import (
     COMPONENTS_MAX,
     CURRENCY_CHARS_MAX,
     ELEMENTS_MAX,
-    MOTES_PER_E4,
     STEP_SIZE_MAX,
     TARIFF_ID_CHARS_MAX,
     Dimension,
     Tariff,
 )
+from vm.tariff_restrictions import UTC_OFFSET_MINUTES_MAX
 
 STATION_ID_CHARS_MAX: Final = 48
 TRANSACTION_ID_CHARS_MAX: Final = 64
 DEBT_BYTES: Final = 16
 METER_WH_MAX: Final = 10**15  # a lifetime counter
 EVENT_S_MAX: Final = 2**40
+POINTS_MAX: Final = 64
+"""How many of a running session's readings are kept for pricing it."""
 
 StationId = Annotated[str, Bounds(1, STATION_ID_CHARS_MAX)]
 TransactionId = Annotated[str, Bounds(1, TRANSACTION_ID_CHARS_MAX)]
@@ -93,10 +95,42 @@ class ComponentTerms:
 
 
 @dataclass(frozen=True, slots=True)
+class RestrictionTerms:
+    """When an element applies: all that is stated must hold. Minima are inclusive, maxima exclusive; times and days are local.
+
+    Args:
+        start_time_min: minutes of the day
+        end_time_min: minutes of the day; over midnight where it is not after the start
+        start_day: a date, in days since 1970-01-01
+        end_day: a date, in days since 1970-01-01
+        min_kwh_e4: 1/10,000 kWh drawn since the session's start
+        max_kwh_e4: 1/10,000 kWh drawn since the session's start
+        min_power_e4: 1/10,000 kW
+        max_power_e4: 1/10,000 kW
+        min_duration_s: seconds since the session's start
+        max_duration_s: seconds since the session's start
+        weekdays: bits of the days it applies on, the lowest for Monday
+    """
+
+    start_time_min: U16 | None
+    end_time_min: U16 | None
+    start_day: U32 | None
+    end_day: U32 | None
+    min_kwh_e4: U32 | None
+    max_kwh_e4: U32 | None
+    min_power_e4: U32 | None
+    max_power_e4: U32 | None
+    min_duration_s: U32 | None
+    max_duration_s: U32 | None
+    weekdays: U8 | None
+
+
+@dataclass(frozen=True, slots=True)
 class ElementTerms:
-    """Price components that hold together."""
+    """Price components that hold together, always or when the restrictions do."""
 
     components: Annotated[tuple[ComponentTerms, ...], Bounds(1, COMPONENTS_MAX)]
+    restrictions: RestrictionTerms | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,11 +143,12 @@ class LimitTerms:
 
 @dataclass(frozen=True, slots=True)
 class TariffTerms:
-    """A tariff as the ABI states it: the fields of `vm.tariff.Tariff`, in the same canonical form.
+    """A tariff as the ABI states it: the fields of `vm.tariff.Tariff`, in the same canonical form, and its local time.
 
     Args:
         label: the operator's own id of it
         preauthorize: what a session holds of the driver's money
+        utc_offset_minutes: added to UTC this is the local time that restrictions are about
     """
 
     label: Annotated[str, Bounds(0, TARIFF_ID_CHARS_MAX)]
@@ -122,11 +157,16 @@ class TariffTerms:
     min_price: LimitTerms | None
     max_price: LimitTerms | None
     preauthorize: Motes | None
+    utc_offset_minutes: Annotated[int, Bounds(-UTC_OFFSET_MINUTES_MAX, UTC_OFFSET_MINUTES_MAX)] = 0
 
     @classmethod
-    def of(cls, tariff: Tariff) -> "TariffTerms":
-        """Return the terms of a tariff that `parse_tariff` read."""
-        terms: TariffTerms = _TERMS.decode(tariff.to_value())
+    def of(cls, tariff: Tariff, utc_offset_minutes: int = 0) -> "TariffTerms":
+        """Return the terms of a tariff that `parse_tariff` read, where local time is so far from UTC.
+
+        Raises `BadEncodingError` for an offset of more than 14 hours.
+        """
+        value: Any = tariff.to_value()
+        terms: TariffTerms = _TERMS.decode((*value, utc_offset_minutes))
         return terms
 
     def to_price_with(self) -> Tariff:
@@ -134,7 +174,7 @@ class TariffTerms:
 
         Labels price nothing, and whether a letter is printable depends on the Unicode tables of each node's Python.
         """
-        _, _, *terms = _TERMS.encode(self)
+        _, _, *terms, _ = _TERMS.encode(self)
         return Tariff.from_value(("", "", *terms))
 
     @property
@@ -142,13 +182,28 @@ class TariffTerms:
         """Return how many price components there are: what reading and hashing the terms takes grows with it."""
         return sum(len(element.components) for element in self.elements)
 
+    @property
+    def restricted_count(self) -> int:
+        """Return how many elements have restrictions: 0 means that a session's totals are all that counts."""
+        return sum(element.restrictions is not None for element in self.elements)
+
     def flattened(self) -> "TariffTerms":
-        """Return terms that price the same, with one component for each dimension at most: what sessions are priced with."""
-        active: dict[Dimension, ComponentTerms] = {}
+        """Return terms that price the same, without what never applies: what sessions are priced with.
+
+        A component does not that stands behind another of its dimension without restrictions. Where nothing is restricted, that
+        leaves one for each dimension, whatever was published.
+        """
+        priced: set[Dimension] = set()
+        elements: list[ElementTerms] = []
         for element in self.elements:
-            for component in element.components:
-                active.setdefault(component.dimension, component)
-        return replace(self, label="", currency="", elements=(ElementTerms(tuple(active.values())),))
+            left = tuple(each for each in element.components if each.dimension not in priced)
+            if element.restrictions is None:
+                priced.update(each.dimension for each in left)
+            if left:
+                elements.append(replace(element, components=left))
+        if not self.restricted_count:
+            elements = [ElementTerms(tuple(each for element in elements for each in element.components))]
+        return replace(self, label="", currency="", elements=tuple(elements))
 
     def tariff_id(self) -> bytes:
         """Return the hash that names these very terms: what a driver agrees to cannot change under its id."""
@@ -196,6 +251,14 @@ class Stop:
 
 
 @dataclass(frozen=True, slots=True)
+class MeterPoint:
+    """A good reading of the meter."""
+
+    at_s: EventTime
+    meter_wh: MeterWh
+
+
+@dataclass(frozen=True, slots=True)
 class Progress:
     """The last good values of a running session.
 
@@ -203,6 +266,7 @@ class Progress:
         sequence: of the last reading that counted; 0 is the start
         charging_end_s: until when it is known to have charged
         cost: what it cost until then, including VAT
+        points: the earlier readings that the price can depend on; none unless the tariff has restrictions
     """
 
     sequence: U32
@@ -210,6 +274,7 @@ class Progress:
     meter_wh: MeterWh
     charging_end_s: EventTime
     cost: Motes
+    points: Annotated[tuple[MeterPoint, ...], Bounds(0, POINTS_MAX)] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -241,7 +306,10 @@ class Session:
 
 @dataclass(frozen=True, slots=True)
 class CdrLine:
-    """One line of the bill: `quantity` in Wh, seconds or 1, as billed after step_size."""
+    """One line of the bill: `quantity` in Wh, seconds or 1, after step_size.
+
+    Where a price changed within a Wh or a second, the exact quantity is billed and its nearest whole number kept here.
+    """
 
     dimension: Dimension
     quantity: U64
@@ -295,29 +363,3 @@ def advance(start: Start, progress: Progress, meter_wh: int, at_s: int) -> tuple
 def add_flags(flags: tuple[Flag, ...], more: tuple[Flag, ...]) -> tuple[Flag, ...]:
     """Return both, each flag once, in the order of their names."""
     return flags if set(more) <= set(flags) else tuple(sorted({*flags, *more}))
-
-
-def price(tariff: Tariff, start: Start, progress: Progress) -> tuple[ChargingPeriod, Cost]:
-    """Return the session from its start to its last good values, and what that costs."""
-    charging_s = progress.charging_end_s - start.at_s
-    period = ChargingPeriod(progress.meter_wh - start.meter_wh, charging_s, progress.at_s - progress.charging_end_s)
-    return period, price_session(tariff, (period,))
-
-
-def cdr_lines(cost: Cost) -> tuple[CdrLine, ...]:
-    """Return the lines of a bill in motes."""
-    return tuple(
-        CdrLine(
-            line.dimension,
-            line.quantity,
-            line.price_e4,
-            motes(line.excl_vat_e4),
-            motes(line.vat_e4),
-        )
-        for line in cost.components
-    )
-
-
-def motes(amount_e4: int) -> Motes:
-    """Return the motes of an amount in 1/10,000 DATR."""
-    return Motes(amount_e4 * MOTES_PER_E4)
