@@ -34,6 +34,7 @@ class Tag(bytes, Enum):
     NEW_VIEW = b"datacar:newview\0"
     HANDSHAKE = b"datacar:handshk\0"
     WALLET_MESSAGE = b"datacar:message\0"
+    SCHEDULED = b"datacar:sched\0\0\0"
     CONTRACT_ID = b"datacar:c-id\0\0\0\0"
     POSSESSION = b"datacar:possess\0"
     PROOF = b"datacar:proof\0\0\0"

@@ -148,6 +148,7 @@ class Chain:
         self._root: StateRoot = root
         self._indexer = Indexer(self.store.raw, self.executor.registry, height) if self._indexes else None
         self.membership = self._membership(self.store.state)
+        self.next_due_ms = self.executor.next_due_ms(self.store.state)
         first = max(self.store.held.headers_from, height - RECENT_BLOCKS + 1)
         self._recent = {at: self.store.hash_of(at) for at in map(Height, range(first, height + 1))}
 
@@ -276,6 +277,7 @@ class Chain:
         self._root = executed.tree.root
         self.tip, self.tip_hash, self.tip_certificate = executed.header, executed.block_hash, certificate
         self.membership = executed.membership
+        self.next_due_ms = self.executor.next_due_ms(self.store.state)
         self._recent[executed.header.height] = executed.block_hash
         self._recent.pop(Height(executed.header.height - RECENT_BLOCKS), None)
 
@@ -286,10 +288,12 @@ class Chain:
         return block_time_ms <= transaction.body.valid_until_ms <= block_time_ms + self.parameters.tx_window_ms
 
     def has_includable(self, mempool: Mempool, now_ms: int) -> bool:
-        """Return whether a block made now could hold, or would let expire, anything that is pending.
+        """Return whether a block made now would do something: what is due, or what is pending to be held or to expire.
 
         Every member answers this alike from the tip and its pool; a primary that does not propose then is replaced.
         """
+        if self.is_due(now_ms):
+            return True
         if mempool.pending == 0:
             return False
         if mempool.has_expired(now_ms) or self.parameters.gas_price_motes == 0:
@@ -304,6 +308,11 @@ class Chain:
             mempool.defer(unpayable)
             return False
         return True
+
+    def is_due(self, now_ms: int) -> bool:
+        """Return whether a block made now would make scheduled calls."""
+        due_ms = self.next_due_ms
+        return due_ms is not None and due_ms <= max(now_ms, self.tip.timestamp_ms + 1)
 
     def committed_at(self, tx_id: TxId) -> tuple[Height, int] | None:
         """Return the height and index of a committed transaction, as far back as ids are held."""

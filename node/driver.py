@@ -275,11 +275,12 @@ class Driver:
     def _build(self, request: BuildBlock) -> None:
         """Build and execute a block; None is the answer when there is nothing to put into one and no need for an empty one."""
         now, me, mempool = self.clock(), self.replica.config.me, self.intake.mempool
+        is_due = self.chain.is_due(now) or self._work.heartbeat_due(now)
         mempool.unpin()
         executed, refused = self.chain.build(mempool.candidates(), request.max_transactions, request.view, me, now)
         mempool.defer(transaction.tx_hash for transaction in refused)
         candidate: Candidate | None = None
-        if executed.transactions or request.allow_empty or self._work.heartbeat_due(now) or mempool.has_expired(now):
+        if executed.transactions or request.allow_empty or is_due or mempool.has_expired(now):
             self._executed[executed.block_hash] = executed
             tx_hashes = tuple(transaction.tx_hash for transaction in executed.transactions)
             mempool.pin(tx_hashes)

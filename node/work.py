@@ -64,14 +64,15 @@ class Work:
         self._tell()
 
     def _await_heartbeat(self) -> None:
-        """Wake up when the next heartbeat is due by the wall clock, whatever that did to the timer's clock meanwhile."""
+        """Wake up when the next heartbeat or scheduled call is due by the wall clock, whatever that did meanwhile."""
         if self._heartbeat_timer is not None:
             self._heartbeat_timer.cancel()
-        due_in_ms = max(1, self._chain.tip.timestamp_ms + self._chain.parameters.heartbeat_ms - self._clock())
+        heartbeat_ms = self._chain.tip.timestamp_ms + self._chain.parameters.heartbeat_ms
+        due_in_ms = max(1, min(heartbeat_ms, self._chain.next_due_ms or heartbeat_ms) - self._clock())
         self._heartbeat_timer = asyncio.get_running_loop().call_later(due_in_ms / 1_000, self._heartbeat)
 
     def _heartbeat(self) -> None:
-        if self.heartbeat_due(self._clock()):
+        if self.heartbeat_due(self._clock()) or self._chain.is_due(self._clock()):
             self._tell()
         else:
             self._await_heartbeat()

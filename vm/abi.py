@@ -27,6 +27,7 @@ class MethodKind(StrEnum):
     WRITE = "write"
     READ = "read"
     GENESIS = "genesis"
+    SCHEDULED = "scheduled"
 
 
 @dataclass(frozen=True, slots=True)

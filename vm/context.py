@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 MAX_DEPTH: Final = 8
 RECENT_BLOCKS: Final = 100
 """How many blocks back contracts can name a block: execution is told exactly these, so that all nodes answer alike."""
+CALENDAR: Final = "schedule"
+"""The name of the contract that keeps what is to come."""
 NOBODY: Final = Address(bytes(ADDRESS_BYTES))
 """The sender of reads and of genesis: an address no key has."""
 
@@ -79,6 +81,18 @@ class Context:
         block = self._machine.block
         self._machine.storage.meter.charge(gas.READ)
         return block.recent_hashes.get(Height(height)) if block.height - RECENT_BLOCKS <= height < block.height else None
+
+    def schedule(self, due_ms: int, method: Callable[..., None], *args: Any) -> int:
+        """Have the chain call one of this contract's own scheduled methods at `due_ms` (Unix milliseconds); return an id.
+
+        It runs by itself, isolated from all else, in the first block stamped so or later that has room; its sender is the
+        contract. Raises `ContractError` BAD_TIME unless that lies ahead.
+        """
+        return self._machine.schedule(self._entry, due_ms, method, args)
+
+    def cancel_schedule(self, entry_id: int) -> None:
+        """Take an entry of this contract out of the calendar again. Raises `ContractError` where it has run or never was."""
+        self._machine.calendar().cancel(self._entry.name, entry_id)
 
     def charge(self, amount: int) -> None:
         """Charge gas for work that storage access does not show: long loops, pricing, parsing."""
@@ -155,7 +169,7 @@ class Machine:
         if depth > MAX_DEPTH:
             raise ContractError(CoreError.CALL_DEPTH, limit=MAX_DEPTH)
         entry, method = self.registry.of_function(function)
-        if method.kind is MethodKind.GENESIS:
+        if method.kind in (MethodKind.GENESIS, MethodKind.SCHEDULED):
             raise ContractError(CoreError.WRONG_KIND, method=method.name)
         names = (param.name for param in method.params[len(args) :])
         positional = (*args, *(kwargs[name] for name in names)) if kwargs else args
@@ -171,6 +185,22 @@ class Machine:
             raise
         finally:
             storage.frozen = frozen
+
+    def calendar(self) -> Any:
+        """Return the contract that keeps what is to come (`vm.contracts.schedule.Schedule`). Raises `ContractError` READ_ONLY."""
+        if self.storage.frozen:
+            raise ContractError(CoreError.READ_ONLY)
+        return self.instance(self.registry.entry(CALENDAR))
+
+    def schedule(self, entry: "Entry", due_ms: int, function: Callable[..., None], args: tuple[Any, ...]) -> int:
+        """Put a call of one of the contract's own scheduled methods into the calendar."""
+        owner, method = self.registry.of_function(getattr(function, "__func__", function))
+        if owner is not entry or method.kind is not MethodKind.SCHEDULED:
+            raise TypeError(f"{method.name} is not a scheduled method of {entry.name}")
+        if due_ms <= self.block.timestamp_ms:
+            raise ContractError(CoreError.BAD_TIME, due_ms=due_ms, now_ms=self.block.timestamp_ms)
+        added: int = self.calendar().add(entry.name, method.name, encode_trusted(method.encode_args(args)), due_ms)
+        return added
 
     def new_id(self) -> bytes:
         """Return the digest of the transaction's id and a counter."""

@@ -53,6 +53,7 @@ __all__ = [
     "genesis",
     "read",
     "require",
+    "scheduled",
     "write",
 ]
 
@@ -76,6 +77,12 @@ def read(function: F) -> F:
 def genesis(function: F) -> F:
     """Mark the method that runs once, when the chain starts."""
     setattr(function, _KIND, MethodKind.GENESIS)
+    return function
+
+
+def scheduled(function: F) -> F:
+    """Mark a method that the chain itself calls at a time asked for by `ctx.schedule(due_ms, self.method, ...)`."""
+    setattr(function, _KIND, MethodKind.SCHEDULED)
     return function
 
 

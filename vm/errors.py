@@ -24,6 +24,7 @@ class CoreError(StrEnum):
     BAD_ARGUMENTS = "the arguments do not fit the method"
     OUT_OF_GAS = "the gas limit was reached"
     BAD_INPUT = "something the contract was given cannot be used"
+    BAD_TIME = "a call can only be scheduled for a later time"
     CALL_DEPTH = "contracts called one another too deeply"
     READ_ONLY = "a read method tried to change the state"
     TOO_MANY_EVENTS = "too many events in one transaction"

@@ -1,4 +1,4 @@
-"""Executes blocks: transactions in order on an overlay of the parent state, each one atomic (protocol, section VM).
+"""Executes blocks: what is due, then transactions in order, each one atomic on an overlay of the parent state (protocol, VM).
 
 Pure: the same state, context and transactions give the same receipts and changes on every node. Expiry, duplicates and
 signatures are checked before; what a position in the block decides (reserving the gas money, the block's gas) is checked here.
@@ -6,21 +6,22 @@ signatures are checked before; what a position in the block decides (reserving t
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from ledger.block import ExecutionError, Receipt, ReceiptKind, Status
-from ledger.codec import Value, encode_trusted
+from ledger.codec import Value, decode, encode_trusted
 from ledger.errors import BadEncodingError, DatacarError, TooLargeError
-from ledger.hashing import ZERO_HASH
+from ledger.hashing import ZERO_HASH, Tag, digest
 from ledger.policy import format_address
 from ledger.transaction import MAX_TRANSACTION_BYTES, Call, Transaction
 from ledger.types import Address, Height
 from vm import gas
 from vm.abi import MethodKind, MethodSpec
 from vm.abi_types import Kind
-from vm.context import NOBODY, BlockContext, Machine
+from vm.context import CALENDAR, NOBODY, BlockContext, Machine
 from vm.contracts.asset import NAME as ASSET
 from vm.contracts.asset import Asset, AssetError
+from vm.contracts.schedule import Entry as CalendarEntry
 from vm.errors import ContractError, CoreError, InsufficientFundsError, InvalidEntryError
 from vm.gas import GasMeter
 from vm.overlay import StateReader
@@ -29,7 +30,11 @@ from vm.registry import Entry, Registry
 
 @dataclass(frozen=True, slots=True)
 class BlockExecution:
-    """What a block does: a receipt for each transaction, every changed state key (None: deleted), the gas used."""
+    """What a block does: receipts, every changed state key (None: deleted), the gas used.
+
+    The receipts of the transactions come first, in their order, so that a transaction and its receipt have one index; those of
+    the scheduled calls, which ran before them, follow.
+    """
 
     receipts: tuple[Receipt, ...]
     changes: Mapping[bytes, bytes | None]
@@ -65,6 +70,7 @@ class Executor:
     def execute(self, state: StateReader, context: BlockContext, transactions: Sequence[Transaction]) -> BlockExecution:
         """Return what the block does. Raises `InvalidEntryError` for an entry that makes the whole proposal invalid."""
         run = _BlockRun(self.registry, state, context)
+        run.run_due()
         for transaction in transactions:
             run.add(transaction)
         return run.finish()
@@ -83,6 +89,7 @@ class Executor:
         that would fit no block are refused.
         """
         run = _BlockRun(self.registry, state, context)
+        run.run_due()
         included: list[Transaction] = []
         refused: list[tuple[Transaction, DatacarError]] = []
         size_bytes = 0
@@ -112,6 +119,14 @@ class Executor:
         limit, need = transaction.body.gas_limit, gas.intrinsic(len(transaction.raw))
         if limit < need:
             raise ContractError(CoreError.OUT_OF_GAS, limit=limit, need=need)
+
+    def next_due_ms(self, state: StateReader) -> int | None:
+        """Return when the next scheduled call is due, Unix milliseconds; None when none waits."""
+        if CALENDAR not in self.registry.names():
+            return None
+        calendar: Any = Machine(self.registry, state, _NO_BLOCK, frozen=True).instance(self.registry.entry(CALENDAR))
+        found: int | None = calendar.next_due()
+        return found
 
     def can_reserve(self, state: StateReader, context: BlockContext, transaction: Transaction) -> bool:
         """Return whether the sender has the gas money that a block must be able to take."""
@@ -181,6 +196,9 @@ class Executor:
         return machine.storage.overlay.changes
 
 
+_NO_BLOCK: Final = BlockContext(Height(0), 0, 0, NOBODY, 0)
+
+
 class _EmptyState:
     """The state before genesis."""
 
@@ -192,19 +210,53 @@ class _EmptyState:
 class _BlockRun:
     """One pass over a block's transactions."""
 
-    __slots__ = ("_context", "_fees", "_gas_used", "_machine", "_receipts", "_registry")
+    __slots__ = ("_context", "_fees", "_gas_used", "_machine", "_receipts", "_registry", "_scheduled")
 
     def __init__(self, registry: Registry, state: StateReader, context: BlockContext) -> None:
         self._registry = registry
         self._context = context
         self._machine = Machine(registry, state, context)
         self._receipts: list[Receipt] = []
+        self._scheduled: list[Receipt] = []
         self._gas_used = 0
         self._fees = 0
 
     def has_gas_for(self, transaction: Transaction) -> bool:
         """Return whether the transaction's gas limit fits into what the block has left."""
         return self._gas_used + transaction.body.gas_limit <= self._context.max_gas
+
+    def run_due(self) -> None:
+        """Make the scheduled calls that are due, in the order of (due time, id), as far as their share of the gas goes."""
+        if CALENDAR not in self._registry.names():
+            return
+        share = self._context.max_gas // gas.SCHEDULE_SHARE
+        while self._gas_used + gas.SCHEDULED + gas.SCHEDULED_GAS_LIMIT <= share:
+            taken = self._unmetered(CALENDAR).take(self._context.timestamp_ms)
+            if taken is None:
+                return
+            self._gas_used += gas.SCHEDULED
+            entry_id, entry = taken
+            if entry is not None:
+                receipt = self._run_entry(entry_id, entry)
+                self._scheduled.append(receipt)
+                self._gas_used += receipt.gas_used
+            self._machine.storage.overlay.seal()
+
+    def _run_entry(self, entry_id: int, due: CalendarEntry) -> Receipt:
+        """Make one scheduled call: a failure reverts its writes and events and leaves a failed receipt, like a transaction's."""
+        machine, receipt_id = self._machine, digest(Tag.SCHEDULED, ZERO_HASH, entry_id.to_bytes(8))
+        owner = self._registry.entry(due.contract)
+        meter = machine.begin(receipt_id, owner.address, gas.SCHEDULED_GAS_LIMIT)
+        overlay = machine.storage.overlay
+        mark = overlay.mark()
+        try:
+            args: Any = decode(due.args)
+            _invoke(machine, Call(due.contract, due.method, args), owner.address, MethodKind.SCHEDULED)
+        except ContractError as failure:
+            overlay.rollback(mark)
+            error = failure.to_execution_error()
+            return _receipt(receipt_id, Status.FAILED, meter, error=error, kind=ReceiptKind.SCHEDULED)
+        return _receipt(receipt_id, Status.SUCCEEDED, meter, (), tuple(machine.events), kind=ReceiptKind.SCHEDULED)
 
     def add(self, transaction: Transaction) -> None:
         """Execute the next transaction. Raises `InvalidEntryError`, leaving everything as it was."""
@@ -263,7 +315,7 @@ class _BlockRun:
         """Pay the block's fees out and return what it does."""
         if self._fees:
             self._asset().pay_fee(self._context.fee_account, self._fees)
-        return BlockExecution(tuple(self._receipts), self._machine.storage.overlay.changes, self._gas_used)
+        return BlockExecution((*self._receipts, *self._scheduled), self._machine.storage.overlay.changes, self._gas_used)
 
     def _settle(self, transaction: Transaction, gas_used: int) -> None:
         price = self._context.gas_price_motes
@@ -273,10 +325,13 @@ class _BlockRun:
             self._asset().pay_fee(transaction.sender, unused)
 
     def _asset(self) -> Asset:
-        """Return the contract that moves money, with a meter that no transaction pays."""
+        """Return the contract that moves money."""
+        return self._unmetered(ASSET)  # type: ignore[no-any-return]
+
+    def _unmetered(self, name: str) -> Any:
+        """Return a contract that the runtime itself uses, with a meter that no transaction pays."""
         self._machine.storage.meter = GasMeter(gas.UNLIMITED)
-        contract: Any = self._machine.instance(self._registry.entry(ASSET))
-        return contract  # type: ignore[no-any-return]
+        return self._machine.instance(self._registry.entry(name))
 
 
 def _receipt(
@@ -286,8 +341,9 @@ def _receipt(
     results: tuple[Value, ...] = (),
     events: tuple[Any, ...] = (),
     error: ExecutionError | None = None,
+    kind: ReceiptKind = ReceiptKind.TRANSACTION,
 ) -> Receipt:
-    return Receipt(ReceiptKind.TRANSACTION, tx_id, status, meter.used, results, events, error)
+    return Receipt(kind, tx_id, status, meter.used, results, events, error)
 
 
 def _check_size(transaction: Transaction, max_gas: int, max_bytes: int) -> None:

@@ -20,6 +20,13 @@ EVENT: Final = 1_000
 RECEIPT_BYTE: Final = 40
 """For each byte of an event or result: a block's receipts stay below what one encoded object may have (8 MiB)."""
 
+SCHEDULED: Final = 10_000
+"""Taking an entry out of the calendar, or passing over one that was cancelled."""
+SCHEDULED_GAS_LIMIT: Final = 3_000_000
+"""What one scheduled call may use: about 3 ms. Nobody pays for it, so it is bounded for each and for each block."""
+SCHEDULE_SHARE: Final = 2
+"""Scheduled calls take at most this part of a block's gas: one half. The rest is carried over to the next block."""
+
 DEFAULT_GAS_LIMIT: Final = 100_000
 """What a wallet offers for a plain transfer (about a third of it is used)."""
 QUERY_GAS_LIMIT: Final = 5_000_000

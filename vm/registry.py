@@ -15,6 +15,8 @@ from vm.contracts.charging import NAME as CHARGING
 from vm.contracts.charging import Charging
 from vm.contracts.governance import Governance
 from vm.contracts.governance_types import NAME as GOVERNANCE
+from vm.contracts.schedule import NAME as SCHEDULE
+from vm.contracts.schedule import Schedule
 from vm.errors import ContractError, CoreError
 
 
@@ -97,5 +99,6 @@ def default_registry() -> Registry:
             ASSET: Asset,
             CHARGING: Charging,
             GOVERNANCE: Governance,
+            SCHEDULE: Schedule,
         }
     )

@@ -218,14 +218,16 @@ def test_nodes_that_were_replaced_give_their_room_back(chain: Chain) -> None:
             reads.append(key)
             return chain.store.get(key)
 
-    tree, root = StateTree(GENESIS, Counting(), cache_bytes=200_000), chain.roots[-1]
-    for number in range(100):
-        update = tree.update(root, Height(root.height + 1), {b"key %d" % key: b"%d" % number for key in range(50)})
+    tree, root = StateTree(GENESIS, Counting(), cache_bytes=400_000), chain.roots[-1]
+    everything = {b"key %d" % number: b"changed" for number in range(300)}
+    tree.update(root, Height(root.height + 1), everything)
+    reads.clear()
+    for number in range(1_000):
+        update = tree.update(root, Height(root.height + 1), {b"key 1": b"%d" % number})
         tree.adopt(update)
         chain.store.apply(update.nodes)
         root = update.root
-        if number == 0:
-            reads.clear()
+    tree.update(root, Height(root.height + 1), everything)
     assert reads == []
 
 
