@@ -39,14 +39,9 @@ check: $(STAMP)  ## style, types and import rules
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports --config pyproject.toml
 
-# Tests of real processes mostly wait, the others mostly compute: side by side they take little longer than the longer half.
-PROCESS_TESTS := tests/integration tests/crashes
 .PHONY: test
 test: check  ## everything CI runs
-	@log="$$(mktemp)"; trap 'rm -f "$$log"' EXIT; \
-	  $(BIN)/pytest $(PROCESS_TESTS) > "$$log" 2>&1 & processes=$$!; status=0; \
-	  $(BIN)/pytest $(addprefix --ignore=,$(PROCESS_TESTS)) || status=$$?; \
-	  wait "$$processes" || status=$$?; cat "$$log"; exit "$$status"
+	@$(BIN)/python -m tests
 
 # Long hostile runs; `make test` runs a bounded share of each with fresh, printed seeds.
 SEEDS ?= 200
