@@ -150,5 +150,5 @@ def _fill(store: LevelStore, names: list[bytes], rng: random.Random, say: Callab
     return root
 
 
-def _cells(summary: Summary, unit: str) -> tuple[str, str, str]:
-    return tuple(f"{value:,.1f} {unit}" for value in (summary.median, summary.minimum, summary.maximum))  # type: ignore[return-value]
+def _cells(summary: Summary, unit: str) -> list[str]:
+    return [f"{value:,.1f} {unit}" for value in (summary.median, summary.minimum, summary.maximum)]

@@ -16,7 +16,7 @@ import structlog
 from ledger.errors import DatacarError
 from ledger.state_tree import CorruptStateError
 from node.block_store import BlockStore, StorageError
-from node.durable import sync_directory
+from node.durable import replacing_text, sync_directory
 from node.storage import Watch, locked, open_block_store
 
 STORE_NAME: Final = "db"
@@ -40,11 +40,9 @@ def note_damage(data_dir: Path, error: DatacarError) -> None:
         return
     log.critical("the store is damaged", error=str(error), note=str(path))
     note = {"message": error.message, "found_at_ms": time.time_ns() // 1_000_000, **error.data()}
-    part = path.with_suffix(".part")
     try:
-        part.write_text(json.dumps(note, indent=2, default=str) + "\n", encoding="utf-8")
-        part.replace(path)
-        sync_directory(path.parent)
+        with replacing_text(path) as file:
+            file.write(json.dumps(note, indent=2, default=str) + "\n")
     except OSError as failure:
         log.error("cannot note the damage", error=str(failure))
 

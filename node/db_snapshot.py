@@ -1,7 +1,6 @@
 """`datacar db snapshot` and `datacar db restore`: the state of a stopped node in one file, and an empty data folder from one."""
 
 import contextlib
-import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,7 +13,7 @@ from node.block_store import BlockStore, StorageError
 from node.chain import Chain
 from node.damage import STORE_NAME
 from node.db_tools import Progress, stopped_store
-from node.durable import sync_directory
+from node.durable import replacing, sync_directory
 from node.install import clean_up
 from node.snapshot_file import Step, read_snapshot, write_snapshot
 from node.storage import LevelStore
@@ -31,7 +30,7 @@ def save(
 
     Raises `StorageError`, `NotFoundError` for what is not kept, `OSError`.
     """
-    with stopped_store(data_dir, genesis.spec.hash) as store, _replacing(path) as file:
+    with stopped_store(data_dir, genesis.spec.hash) as store, replacing(path) as file:
         chain = Chain(genesis, store, Executor(registry))
         return _run(write_snapshot(chain, chain.tip.height if height is None else height, file), "writing the snapshot", progress)
 
@@ -76,19 +75,3 @@ def _run(steps: Iterator[Step], what: str, progress: Progress) -> Step:
     for last in steps:
         progress(what, last.keys, max(last.keys, last.expected_keys))
     return last or unreachable("a snapshot has no record")
-
-
-@contextlib.contextmanager
-def _replacing(path: Path) -> Iterator[BinaryIO]:
-    """A file that takes the place of `path`, synced, when the context ends well; otherwise nothing is left of it."""
-    part = path.with_name(f".{path.name}.part")
-    try:
-        with part.open("wb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        part.replace(path)
-    except BaseException:
-        part.unlink(missing_ok=True)
-        raise
-    sync_directory(path.parent)

@@ -1,10 +1,9 @@
 """What the operator's tools share: the store of a node that does not run, and a word on how far long work has come."""
 
 import contextlib
-import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TextIO, TypeAlias
+from typing import TypeAlias
 
 from ledger.block import Receipt
 from ledger.errors import NotFoundError
@@ -12,7 +11,6 @@ from ledger.transaction import Transaction
 from ledger.types import Height
 from node.block_store import BlockStore, StorageError, stored_genesis
 from node.damage import STORE_NAME
-from node.durable import sync_directory
 from node.missing import pruned
 from node.storage import LevelStore, locked
 
@@ -82,19 +80,3 @@ def missing(what: str, height: Height) -> StorageError:
     """Return the error for a part of a block that is held and not there."""
     hint = "run `datacar db verify --full`"
     return StorageError("store_corrupt", f"block {height} is damaged: no {what} in the store", hint=hint, height=height)
-
-
-@contextlib.contextmanager
-def replacing(path: Path) -> Iterator[TextIO]:
-    """A text file that takes the place of `path`, synced, when the context ends well; otherwise nothing is left of it."""
-    part = path.with_name(f".{path.name}.part")
-    try:
-        with part.open("w", encoding="utf-8", newline="") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        part.replace(path)
-    except BaseException:
-        part.unlink(missing_ok=True)
-        raise
-    sync_directory(path.parent)

@@ -14,7 +14,7 @@ import msgpack
 from ledger.block import Receipt
 from ledger.codec import as_bytes, decode
 from ledger.errors import UnavailableError
-from ledger.types import Height
+from ledger.types import Height, TxId
 from node.block_store import BlockStore
 from node.indexes import Place, Search, read_reach
 
@@ -60,7 +60,7 @@ class Lists:
 
     def body(self, receipt: Receipt) -> bytes | None:
         """Return the bytes of the transaction that a receipt is of; None for a schedule entry's, or where it is pruned."""
-        place = self._store.find_transaction(receipt.id)  # type: ignore[arg-type]
+        place = self._store.find_transaction(TxId(receipt.id))
         data = None if place is None else self._bodies.item(*place)
         return None if data is None else as_bytes(decode(data), "transaction")
 

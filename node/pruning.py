@@ -45,7 +45,7 @@ class Pruner:
         self._keep = keep
         self._leases: dict[MemberId, tuple[Height, int]] = {}
         self._sweeper = Sweeper(chain.store.raw)
-        filed = {_number(record[1:9]) for record, _ in chain.store.raw.iterate(FILED)}
+        filed = set(_filed_pins(chain.store))
         self._pinned = set(chain.store.pins)  # as of the last block: a state that is restored brings pins of its own
         self._released = sorted(filed - self._pinned)
         self._done_to = Height(0)  # stale records up to here are gone: looking for them again costs time in LevelDB
@@ -162,6 +162,15 @@ class Pruner:
             if height > self._store.held.states_from:
                 return
             yield record, height, stale_keys(data)
+
+
+def _filed_pins(store: BlockStore) -> Iterator[Height]:
+    """Yield the pins that keys are filed under, looking at one record of each: there may be thousands."""
+    start = FILED
+    while (found := next(store.raw.iterate(FILED, start), None)) is not None:
+        pin = _number(found[0][1:9])
+        yield pin
+        start = FILED + (pin + 1).to_bytes(8)
 
 
 def _floor(now: Height, tip: Height, keep: int) -> Height:

@@ -326,7 +326,8 @@ class _BlockRun:
 
     def _asset(self) -> Asset:
         """Return the contract that moves money."""
-        return self._unmetered(ASSET)  # type: ignore[no-any-return]
+        asset: Asset = self._unmetered(ASSET)
+        return asset
 
     def _unmetered(self, name: str) -> Any:
         """Return a contract that the runtime itself uses, with a meter that no transaction pays."""

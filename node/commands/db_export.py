@@ -14,7 +14,7 @@ from node.commands.output import Json, print_json, progress
 from node.db_export import Format
 from node.db_export import export as export_rows
 from node.db_rows import Range, What
-from node.db_tools import replacing
+from node.durable import replacing_text
 from vm.executor import Executor
 from vm.registry import default_registry
 
@@ -53,7 +53,7 @@ def export(
         if file is None:
             rows = export_rows(chain, what, form, Range(low, high), sys.stdout, told)
         else:
-            with replacing(file) as out:
+            with replacing_text(file) as out:
                 rows = export_rows(chain, what, form, Range(low, high), out, told)
         tip = chain.tip.height
     seconds = time.monotonic() - began

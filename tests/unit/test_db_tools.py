@@ -28,8 +28,9 @@ from node.db_index import reindex
 from node.db_prune import prune
 from node.db_replay import Replayed, ReplayError, replay
 from node.db_rows import SOURCES, Range, What
-from node.db_tools import replacing, silent, stopped_store
+from node.db_tools import silent, stopped_store
 from node.db_verify import Report, verify
+from node.durable import replacing_text
 from node.indexes import EVERY, INDEX_PREFIX, REACH_KEY, Reach, read_reach
 from node.lists import NotIndexedError
 from node.pruning import Keep, Pruner
@@ -644,11 +645,11 @@ def test_what_is_not_held_is_refused_and_the_rest_exported(folder: LedgerFolder)
 def test_a_file_appears_only_when_it_is_complete(tmp_path: Path) -> None:
     target = tmp_path / "rows.csv"
     target.write_text("old")
-    with contextlib.suppress(KeyboardInterrupt), replacing(target) as out:
+    with contextlib.suppress(KeyboardInterrupt), replacing_text(target) as out:
         out.write("half")
         raise KeyboardInterrupt
     assert (target.read_text(), [path.name for path in tmp_path.iterdir()]) == ("old", ["rows.csv"])
-    with replacing(target) as out:
+    with replacing_text(target) as out:
         out.write("new")
     assert (target.read_text(), [path.name for path in tmp_path.iterdir()]) == ("new", ["rows.csv"])
 
