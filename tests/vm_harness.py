@@ -24,6 +24,8 @@ from vm.context import BlockContext
 from vm.contract import Contract
 from vm.contracts import asset
 from vm.contracts.asset import Allocation, Asset, Balance, Category
+from vm.contracts.schedule import NAME as SCHEDULE
+from vm.contracts.schedule import Schedule
 from vm.executor import BlockExecution, Executor
 from vm.registry import Registry
 
@@ -66,7 +68,7 @@ class Chain:
         gas_price_motes: int = 0,
         genesis: Mapping[str, Sequence[Value]] | None = None,
     ) -> None:
-        self.registry = Registry({asset.NAME: Asset, **(contracts or {})})
+        self.registry = Registry({asset.NAME: Asset, SCHEDULE: Schedule, **(contracts or {})})
         self.executor = Executor(self.registry)
         self.state = MemoryStore()
         self.context = BlockContext(Height(1), START_MS, gas_price_motes, FEES.address, max_gas=2**40)

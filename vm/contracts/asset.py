@@ -36,6 +36,7 @@ class AssetError(StrEnum):
     NOT_PERMITTED = "the caller may not do this"
     NOT_YET = "the hold's deadline has not passed"
     UNKNOWN_HOLD = "there is no such hold, or it is used up"
+    UNKNOWN_MANDATE = "there is no such mandate, or it was revoked"
 
 
 class Category(StrEnum):
@@ -78,6 +79,15 @@ class Hold:
     purpose: Purpose
     amount: Motes
     deadline_ms: U64
+
+
+@dataclass(frozen=True, slots=True)
+class Mandate:
+    """Authority of `holder`, a contract, to draw money that `owner` has free, until the holder revokes it."""
+
+    owner: Address
+    holder: Address
+    purpose: Purpose
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,15 +174,44 @@ class Released:
     amount: Motes
 
 
+@dataclass(frozen=True, slots=True)
+class Granted:
+    """A contract may draw the owner's free money from now on."""
+
+    mandate_id: Bytes32
+    owner: Address
+    holder: Address
+    purpose: Purpose
+
+
+@dataclass(frozen=True, slots=True)
+class Drawn:
+    """Free money of the owner was paid under a mandate."""
+
+    mandate_id: Bytes32
+    owner: Address
+    recipient: Address
+    amount: Motes
+
+
+@dataclass(frozen=True, slots=True)
+class Revoked:
+    """Nothing can be drawn under the mandate any more."""
+
+    mandate_id: Bytes32
+    owner: Address
+
+
 _NOTHING: Final = Balance(Motes(0), Motes(0), Motes(0))
 
 
-class Asset(Contract, errors=AssetError, events=(Transferred, Held, Captured, Released)):
+class Asset(Contract, errors=AssetError, events=(Transferred, Held, Captured, Released, Granted, Drawn, Revoked)):
     """The native token DATR: 800,000,000 of 10^8 motes each, made at genesis and never more."""
 
     accounts: Map[tuple[Symbol, Address], Balance]
     supplies: Map[Symbol, Motes]
     holds: Map[Bytes32, Hold]
+    mandates: Map[Bytes32, Mandate]
     locks: Map[U32, Lock]
     lock_counts: Map[Symbol, U32]
 
@@ -254,6 +293,45 @@ class Asset(Contract, errors=AssetError, events=(Transferred, Held, Captured, Re
         require(ctx.now_ms > hold.deadline_ms, AssetError.NOT_YET, now_ms=ctx.now_ms, deadline_ms=hold.deadline_ms)
         self._end(ctx, hold_id, hold)
 
+    @write
+    def grant(self, ctx: Context, owner: Address, purpose: Purpose) -> Bytes32:
+        """Let the calling contract draw money of the transaction's signer. Returns the mandate's id.
+
+        Errors: NOT_PERMITTED (called by a key account, or the owner did not sign). Emits Granted.
+        """
+        require(ctx.sender != ctx.origin and owner == ctx.origin, AssetError.NOT_PERMITTED)
+        mandate_id = ctx.new_id()
+        self.mandates[mandate_id] = Mandate(owner, ctx.sender, purpose)
+        ctx.emit(Granted(mandate_id, owner, ctx.sender, purpose))
+        return mandate_id
+
+    @write
+    def draw(self, ctx: Context, mandate_id: Bytes32, amount: Motes, to: Address) -> Motes:
+        """Pay up to `amount` of the owner's free money under a mandate; only its holder may. Returns what was paid, maybe nothing.
+
+        Errors: UNKNOWN_MANDATE, NOT_PERMITTED, BAD_RECIPIENT. Emits Drawn.
+        """
+        mandate = self._mandate_of(ctx.sender, mandate_id)
+        _require_recipient(ctx, to)
+        paid = Motes(min(amount, self.accounts.get((DATR, mandate.owner), _NOTHING).free))
+        if paid:
+            self._take(mandate.owner, paid)
+            self._give(to, paid)
+            ctx.emit(Drawn(mandate_id, mandate.owner, to, paid))
+        return paid
+
+    @write
+    def revoke(self, ctx: Context, mandate_id: Bytes32) -> None:
+        """End a mandate; only its holder may. Errors: UNKNOWN_MANDATE, NOT_PERMITTED. Emits Revoked."""
+        mandate = self._mandate_of(ctx.sender, mandate_id)
+        del self.mandates[mandate_id]
+        ctx.emit(Revoked(mandate_id, mandate.owner))
+
+    @read
+    def get_mandate(self, mandate_id: Bytes32) -> Mandate:
+        """Return a mandate. Errors: UNKNOWN_MANDATE (also when it was revoked)."""
+        return self.mandates.require(mandate_id, AssetError.UNKNOWN_MANDATE)
+
     @read
     def balance_of(self, address: Address) -> Balance:
         """Return an account's money; an account nobody paid yet has none."""
@@ -314,6 +392,11 @@ class Asset(Contract, errors=AssetError, events=(Transferred, Held, Captured, Re
         hold = self.holds.require(hold_id, AssetError.UNKNOWN_HOLD)
         require(hold.holder == holder, AssetError.NOT_PERMITTED)
         return hold
+
+    def _mandate_of(self, holder: Address, mandate_id: bytes) -> Mandate:
+        mandate = self.mandates.require(mandate_id, AssetError.UNKNOWN_MANDATE)
+        require(mandate.holder == holder, AssetError.NOT_PERMITTED)
+        return mandate
 
     def _unhold(self, owner: Address, amount: int) -> None:
         balance = self.accounts[DATR, owner]
