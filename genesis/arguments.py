@@ -1,9 +1,10 @@
-"""What the contracts' genesis methods are given: the arguments in the file, after the first committee where one asks for it.
+"""What the contracts' genesis methods are given: the arguments in the file, after what is the chain's own.
 
-A first parameter named `committee` is not in the file: it is the chain's own, so that the two can never differ.
+First parameters named `committee` and `parameters` are not in the file: they are those of the chain, so the two never differ.
 """
 
 from collections.abc import Mapping
+from itertools import takewhile
 from typing import Final
 
 from genesis.spec import GenesisSpec
@@ -15,23 +16,27 @@ from vm.abi import MethodSpec, Param
 from vm.contracts.governance_types import NAME as GOVERNANCE
 from vm.registry import Registry
 
-COMMITTEE: Final = "committee"
+OWN: Final = ("committee", "parameters")
+"""What a genesis method may take of the chain's own, before all else."""
 
 
 def file_params(method: MethodSpec) -> tuple[Param, ...]:
     """Return the parameters of a genesis method that the genesis file holds."""
-    return method.params[1:] if _takes_committee(method) else method.params
+    return method.params[_count_own(method) :]
 
 
 def genesis_arguments(spec: GenesisSpec, registry: Registry) -> Mapping[str, tuple[Value, ...]]:
-    """Return the canonical arguments of all genesis methods; lists stay empty where one takes the committee and has no entry."""
+    """Return the canonical arguments of all genesis methods; lists stay empty where one takes the chain's own and has no entry."""
     arguments = dict(spec.contracts)
-    committee = tuple(member.to_value() for member in spec.committee.members)
+    own: dict[str, Value] = {
+        "committee": tuple(member.to_value() for member in spec.committee.members),
+        "parameters": spec.parameters.to_value(),
+    }
     for name in registry.names():
         method = registry.entry(name).spec.genesis
-        if method is not None and _takes_committee(method):
+        if method is not None and (count := _count_own(method)):
             absent = ((),) * len(file_params(method))
-            arguments[name] = (committee, *arguments.get(name, absent))
+            arguments[name] = (*(own[param.name] for param in method.params[:count]), *arguments.get(name, absent))
     return arguments
 
 
@@ -47,5 +52,6 @@ def governance_accounts(contracts: Mapping[str, tuple[Value, ...]]) -> dict[Memb
     return {MemberId(as_str(member_id, "member id", max_chars=32)): as_address(account) for member_id, account in pairs}
 
 
-def _takes_committee(method: MethodSpec) -> bool:
-    return bool(method.params) and method.params[0].name == COMMITTEE
+def _count_own(method: MethodSpec) -> int:
+    """Return how many of the first parameters are the chain's own."""
+    return sum(1 for _ in takewhile(lambda param: param.name in OWN, method.params))

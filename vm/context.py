@@ -9,10 +9,11 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Concatenate, Final, ParamSpec, TypeVar, overload
 
 from ledger.block import MAX_EVENTS, Event
-from ledger.codec import encode_trusted
-from ledger.errors import InvalidInputError
+from ledger.codec import Value, as_tuple, decode, encode_trusted
+from ledger.errors import InvalidInputError, invariant
 from ledger.hashing import ZERO_HASH, Tag, digest
 from ledger.policy import ADDRESS_BYTES
+from ledger.transaction import MAX_ARGS
 from ledger.types import Address, Height
 from vm import gas
 from vm.abi import MethodKind, MethodSpec
@@ -30,6 +31,8 @@ RECENT_BLOCKS: Final = 100
 """How many blocks back contracts can name a block: execution is told exactly these, so that all nodes answer alike."""
 CALENDAR: Final = "schedule"
 """The name of the contract that keeps what is to come."""
+MULTISIG: Final = "multisig"
+"""The name of the contract that collects the approvals of a key policy, and then acts as its account."""
 NOBODY: Final = Address(bytes(ADDRESS_BYTES))
 """The sender of reads and of genesis: an address no key has."""
 
@@ -42,6 +45,10 @@ class BlockContext:
     """What execution takes from the block, its ancestors and the chain's parameters. `max_gas` bounds the block.
 
     `recent_hashes` are the hashes of the blocks right before this one: the last `RECENT_BLOCKS`, or as many as there are.
+    `disabled` contracts refuse calls that write; what they have in the calendar waits.
+
+    The chain's parameters are state: the governance contract keeps them, and is given those of genesis as the genesis argument
+    named `parameters` (`genesis.arguments`). So no contract learns them from here.
     """
 
     height: Height
@@ -50,6 +57,7 @@ class BlockContext:
     fee_account: Address
     max_gas: int
     recent_hashes: Mapping[Height, bytes] = field(default_factory=lambda: MappingProxyType({}), repr=False)
+    disabled: frozenset[str] = frozenset()
 
 
 class Context:
@@ -109,6 +117,23 @@ class Context:
         """
         return self._machine.call_between(self._entry, self._depth + 1, method, args, kwargs)
 
+    def invoke(self, contract: str, method: str, args: bytes) -> Value:
+        """Call a method that is known only now, such as one that was voted for; as `call`, with the arguments in canonical bytes.
+
+        Returns the canonical result. Raises `ContractError`, also for what is no canonical list of the method's arguments.
+        """
+        return self._machine.invoke(self._entry.address, self._depth + 1, contract, method, args)
+
+    def act_for(self, owner: Address, contract: str, method: str, args: bytes) -> Value:
+        """As `invoke`, but as if `owner` had signed the call: for the contract that has collected its keys' approvals."""
+        invariant(self._entry.name == MULTISIG, "only the multisig contract acts for others")
+        machine = self._machine
+        signer, machine.origin = machine.origin, owner
+        try:
+            return machine.invoke(owner, self._depth + 1, contract, method, args)
+        finally:
+            machine.origin = signer
+
 
 class Machine:
     """The mutable state of one execution: overlay, gas, events, and the contracts bound to them."""
@@ -166,19 +191,39 @@ class Machine:
         self, caller: "Entry", depth: int, function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> Any:
         """Run a method for another contract: as `run`, plus the depth bound, checked arguments and a revert of its own."""
-        if depth > MAX_DEPTH:
-            raise ContractError(CoreError.CALL_DEPTH, limit=MAX_DEPTH)
         entry, method = self.registry.of_function(function)
-        if method.kind in (MethodKind.GENESIS, MethodKind.SCHEDULED):
-            raise ContractError(CoreError.WRONG_KIND, method=method.name)
         names = (param.name for param in method.params[len(args) :])
         positional = (*args, *(kwargs[name] for name in names)) if kwargs else args
+        self._require_callable(entry, method, depth)
         method.encode_args(positional)
+        return self._nested(entry, method, caller.address, list(positional), depth)
+
+    def invoke(self, sender: Address, depth: int, contract: str, name: str, raw_args: bytes) -> Value:
+        """Run a method that is known by its name only, with canonical arguments, and return its canonical result."""
+        args = as_tuple(decode(raw_args), "arguments", max_items=MAX_ARGS)
+        self.storage.meter.charge(gas.ARGUMENT * count_values(args))
+        entry, method = self.registry.route(contract, name)
+        self._require_callable(entry, method, depth)
+        return method.returns.encode(self._nested(entry, method, sender, method.decode_args(args), depth))
+
+    def require_enabled(self, entry: "Entry", method: MethodSpec) -> None:
+        """Raise `ContractError` CONTRACT_DISABLED for a call that would write with a contract that is switched off."""
+        if entry.name in self.block.disabled and method.kind is MethodKind.WRITE:
+            raise ContractError(CoreError.CONTRACT_DISABLED).within(entry.name)
+
+    def _require_callable(self, entry: "Entry", method: MethodSpec, depth: int) -> None:
+        if depth > MAX_DEPTH:
+            raise ContractError(CoreError.CALL_DEPTH, limit=MAX_DEPTH)
+        if method.kind in (MethodKind.GENESIS, MethodKind.SCHEDULED):
+            raise ContractError(CoreError.WRONG_KIND, method=method.name)
+        self.require_enabled(entry, method)
+
+    def _nested(self, entry: "Entry", method: MethodSpec, sender: Address, args: list[Any], depth: int) -> Any:
         storage = self.storage
         mark, events, frozen = storage.overlay.mark(), len(self.events), storage.frozen
         storage.frozen = frozen or method.kind is MethodKind.READ
         try:
-            return self.run(entry, method, caller.address, list(positional), depth)
+            return self.run(entry, method, sender, args, depth)
         except ContractError:
             storage.overlay.rollback(mark)
             del self.events[events:]
@@ -219,3 +264,13 @@ class Machine:
         values: Any = spec.encode(event)
         self.storage.meter.charge(gas.EVENT + gas.RECEIPT_BYTE * len(encode_trusted(values)))
         self.events.append(Event(entry.name, spec.name, values))
+
+
+def count_values(args: tuple[Value, ...]) -> int:
+    """Return how many values the arguments are made of, lists and their items alike."""
+    count, lists = 0, [args]
+    while lists:
+        items = lists.pop()
+        count += len(items)
+        lists += [item for item in items if type(item) is tuple]
+    return count

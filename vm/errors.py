@@ -21,6 +21,7 @@ class CoreError(StrEnum):
     UNKNOWN_EVENT = "the contract has no such event"
     UNKNOWN_FIELD = "the contract stores nothing under this name"
     WRONG_KIND = "the method cannot be used this way: transactions call write methods, queries read methods"
+    CONTRACT_DISABLED = "governance has switched this contract off; it can be read"
     BAD_ARGUMENTS = "the arguments do not fit the method"
     OUT_OF_GAS = "the gas limit was reached"
     BAD_INPUT = "something the contract was given cannot be used"

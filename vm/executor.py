@@ -18,7 +18,7 @@ from ledger.types import Address, Height
 from vm import gas
 from vm.abi import MethodKind, MethodSpec
 from vm.abi_types import Kind
-from vm.context import CALENDAR, NOBODY, BlockContext, Machine
+from vm.context import CALENDAR, NOBODY, BlockContext, Machine, count_values
 from vm.contracts.asset import NAME as ASSET
 from vm.contracts.asset import Asset, AssetError
 from vm.contracts.schedule import Entry as CalendarEntry
@@ -26,6 +26,9 @@ from vm.errors import ContractError, CoreError, InsufficientFundsError, InvalidE
 from vm.gas import GasMeter
 from vm.overlay import StateReader
 from vm.registry import Entry, Registry
+
+DISABLED_WAIT_MS: Final = 3_600_000
+"""How long what is due of a disabled contract is put off, again and again until it is enabled."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,7 +239,9 @@ class _BlockRun:
                 return
             self._gas_used += gas.SCHEDULED
             entry_id, entry = taken
-            if entry is not None:
+            if entry is not None and entry.contract in self._context.disabled:
+                self._unmetered(CALENDAR).put_off(entry_id, entry, self._context.timestamp_ms + DISABLED_WAIT_MS)
+            elif entry is not None:
                 receipt = self._run_entry(entry_id, entry)
                 self._scheduled.append(receipt)
                 self._gas_used += receipt.gas_used
@@ -369,20 +374,11 @@ def _prepare(registry: Registry, call: Call, kind: MethodKind) -> tuple[Entry, M
         raise
 
 
-def _count_values(args: tuple[Value, ...]) -> int:
-    """Return how many values the arguments are made of, lists and their items alike."""
-    count, lists = 0, [args]
-    while lists:
-        items = lists.pop()
-        count += len(items)
-        lists += [item for item in items if type(item) is tuple]
-    return count
-
-
 def _invoke(machine: Machine, call: Call, sender: Address, kind: MethodKind) -> Value:
     """Run one call and return its canonical result. Raises `ContractError`."""
-    machine.storage.meter.charge(gas.ARGUMENT * _count_values(call.args))
+    machine.storage.meter.charge(gas.ARGUMENT * count_values(call.args))
     entry, method, args = _prepare(machine.registry, call, kind)
+    machine.require_enabled(entry, method)
     result = machine.run(entry, method, sender, args)
     if result is None and method.returns.kind is Kind.NONE:
         return None

@@ -75,17 +75,21 @@ class Schedule(Contract, errors=ScheduleError):
 
     def add(self, contract: str, method: str, args: bytes, due_ms: int) -> int:
         """Put an entry into the calendar and return its id. Errors: TOO_MANY."""
+        entry_id = self.last_id.get(0) + 1
+        self.last_id.set(entry_id)
+        self.put_off(entry_id, Entry(contract, method, args, due_ms), due_ms)
+        return entry_id
+
+    def put_off(self, entry_id: int, entry: Entry, due_ms: int) -> None:
+        """Put an entry that was taken back into the calendar, under its id, for a later time. Errors: TOO_MANY."""
         bucket = self.buckets.get(due_ms, None)
         if bucket is None:
             bucket = Bucket(0, 0)
             self._push(due_ms)
         require(bucket.size < 2**32 - 1, ScheduleError.TOO_MANY)
-        entry_id = self.last_id.get(0) + 1
-        self.last_id.set(entry_id)
-        self.entries[entry_id] = Entry(contract, method, args, due_ms)
+        self.entries[entry_id] = replace(entry, due_ms=due_ms)
         self.members[due_ms, bucket.size] = entry_id
         self.buckets[due_ms] = replace(bucket, size=bucket.size + 1)
-        return entry_id
 
     def cancel(self, contract: str, entry_id: int) -> None:
         """Take out an entry of a contract. Errors: UNKNOWN_ENTRY, NOT_PERMITTED."""
