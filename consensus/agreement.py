@@ -56,6 +56,12 @@ class Agreement:
         self._out = out
         self._sizer = BatchSizer(config.max_transactions)
 
+    def set_bounds(self, config: ReplicaConfig) -> None:
+        """Keep other bounds from now on."""
+        if config.max_transactions != self._config.max_transactions:
+            self._sizer = BatchSizer(config.max_transactions)
+        self._config = config
+
     def begin(self, round_: Round) -> None:
         """Go on to the next height."""
         self.watch.committed(round_.tip.header.proposer if round_.tip.decided_at_once else None)

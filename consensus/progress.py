@@ -13,6 +13,10 @@ class ProgressTimer:
         self._timing = timing
         self._armed: tuple[Height, View] | None = None
 
+    def set_timing(self, timing: Timing) -> None:
+        """Use other timeouts from the next view on."""
+        self._timing = timing
+
     def arm(self, round_: Round, now_ms: int) -> Effects:
         """Return what sets, leaves or stops the timer as things stand. It is set once for each view."""
         position = (round_.height, round_.view)

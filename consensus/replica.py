@@ -5,12 +5,14 @@ signatures (`consensus.verify`), signs what is broadcast, and feeds our own sign
 hints; only certificates move a height. What happens within a height is in `consensus.agreement`.
 """
 
+from dataclasses import replace
 from typing import assert_never
 
 from consensus.agreement import Agreement, ReplicaConfig
 from consensus.effects import Candidate, Effects, Halt, Proposal, Relay, SendBlock, SetTimer, Timer
 from consensus.messages import Signed
 from consensus.outgoing import Outgoing
+from consensus.pacing import Timing
 from consensus.progress import ProgressTimer
 from consensus.round import Round, Tip
 from consensus.sign_state import SignState
@@ -41,6 +43,12 @@ class Replica:
     def hold_keys(self, keys: frozenset[bytes]) -> None:
         """Take the public keys that the driver can sign with: a committee that names another for us counts no vote of ours."""
         self._signer.hold_keys(keys)
+
+    def set_bounds(self, max_transactions: int, timing: Timing) -> None:
+        """Take the bounds that the chain sets from the height on that has just begun; a timer that runs already stays as it is."""
+        self.config = replace(self.config, max_transactions=max_transactions, timing=timing)
+        self._agreement.set_bounds(self.config)
+        self._progress.set_timing(timing)
 
     # ---- inputs ---------------------------------------------------------------------------------------------------------
 
@@ -142,6 +150,12 @@ class Replica:
         """Take that a certified block of `height` executes differently here: stop voting (rule 3)."""
         self._out.now_ms = now_ms
         self._agreement.halt(f"diverged at height {height}: {reason}", self._round.tip.block_hash)
+        return self._take()
+
+    def on_outdated(self, reason: str, now_ms: int) -> Effects:
+        """Take that the next block follows rules that this software does not know: stop voting, whatever anybody says."""
+        self._out.now_ms = now_ms
+        self._agreement.halt(reason, self._round.tip.block_hash)
         return self._take()
 
     def on_peer_tip(self, member: MemberId, height: Height, now_ms: int) -> Effects:
