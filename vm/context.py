@@ -195,7 +195,7 @@ class Machine:
         names = (param.name for param in method.params[len(args) :])
         positional = (*args, *(kwargs[name] for name in names)) if kwargs else args
         self._require_callable(entry, method, depth)
-        method.encode_args(positional)
+        self.storage.meter.charge(gas.ARGUMENT * count_values(method.encode_args(positional)))
         return self._nested(entry, method, caller.address, list(positional), depth)
 
     def invoke(self, sender: Address, depth: int, contract: str, name: str, raw_args: bytes) -> Value:

@@ -41,6 +41,14 @@ def proof(as_json: Json = False, quick: Quick = False) -> None:
 
 
 @app.command()
+def gas(as_json: Json = False, quick: Quick = False) -> None:
+    """What a unit of gas takes: storage, events, calls between contracts, a transfer."""
+    from benchmarks import gas as benchmark
+
+    _show(benchmark.run(quick=quick), as_json, None)
+
+
+@app.command()
 def state(as_json: Json = False, plot: Plot = None, quick: Quick = False) -> None:
     """A block's update of the state tree on disk: 1,000 changes of 1,000,000 keys."""
     from benchmarks import state as benchmark
