@@ -73,6 +73,14 @@ diskfaults: $(STAMP)  ## N=n (2,000) random flips, tears and losses in LevelDB's
 crashes: $(STAMP)  ## kill one real node of four at N=n (200) random points under load
 	@$(BIN)/python -m tests.crashes --count $(or $(N),200) $(if $(SEED),--seed $(SEED))
 
+.PHONY: year
+year: $(STAMP)  ## a year of virtual time on four real nodes: LOANS=n (1,000) loans and ORDERS=n (1,000) standing orders, each day checked
+	@$(BIN)/python -m tests.year --loans $(or $(LOANS),1000) --orders $(or $(ORDERS),1000) --days $(or $(DAYS),365) $(if $(SEED),--seed $(SEED))
+
+.PHONY: determinism
+determinism: $(STAMP)  ## CALLS=n (10,000) random calls under 20 hash seeds, several locales and time zones, live and replayed
+	@DETERMINISM_CALLS=$(or $(CALLS),10000) $(BIN)/pytest -q tests/determinism
+
 PROMISES ?=
 .PHONY: promises
 promises: $(STAMP)  ## measure what the network promises under faults (PROMISES="dead-backup dead-primary restart overload")

@@ -17,8 +17,8 @@ from rich.table import Table
 
 from benchmarks.report import Machine, Summary
 from ledger.crypto import public_key
-from ledger.policy import KeyPolicy, contract_address
 from ledger.hashing import ZERO_HASH
+from ledger.policy import KeyPolicy, contract_address
 from ledger.transaction import SALT_BYTES, Call, TransactionBody, chain_tag_of
 from ledger.types import Height, Motes
 from node.storage import LevelStore

@@ -13,8 +13,9 @@ from datacar import amounts, errors
 from datacar.amounts import format_motes, parse_datr
 from datacar.async_client import AsyncClient
 from datacar.client import Client
-from datacar.flows import Balance
+from datacar.flows import Balance, Simulation
 from datacar.light import LightClient, Verified
+from datacar.multisig import Multisig, PendingTransaction
 from datacar.receipt import Event, Failure, Receipt
 from datacar.transactions import ChainInfo
 from datacar.wallet import Wallet
@@ -27,7 +28,10 @@ __all__ = [
     "Event",
     "Failure",
     "LightClient",
+    "Multisig",
+    "PendingTransaction",
     "Receipt",
+    "Simulation",
     "Verified",
     "Wallet",
     "amounts",

@@ -3,6 +3,8 @@
 Each type of the document is rebuilt as the annotation it came from, so the checks are the ones the contract itself runs.
 """
 
+import hashlib
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, make_dataclass
 from enum import StrEnum
@@ -37,6 +39,11 @@ class ContractAbi:
             return cls(document["name"], document["doc"], methods)
         except (KeyError, TypeError, ValueError, AttributeError) as problem:
             raise BadAnswerError(f"this is no ABI: {problem!r}") from None
+
+
+def abi_hash(document: Mapping[str, Any]) -> str:
+    """Return what tells one version of an interface from another: the SHA-256 of its document."""
+    return hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()
 
 
 def json_args(method: MethodSpec, args: Sequence[Any], named: Mapping[str, Any]) -> list[Any] | dict[str, Any]:

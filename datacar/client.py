@@ -13,8 +13,10 @@ from datacar.receipt import Receipt
 from datacar.rpc import Json
 from datacar.transactions import ChainInfo
 from datacar.wallet import Wallet
+from ledger.policy import KeyPolicy
 from ledger.transaction import Call, Transaction
 from vm.gas import DEFAULT_GAS_LIMIT
+from vm.registry import Registry
 
 T = TypeVar("T")
 
@@ -83,6 +85,15 @@ class Client:
     ) -> Transaction:
         """Return a signed transaction of canonical calls for this chain, without sending it."""
         return self.run(flows.sign(wallet, calls, reference=reference, gas_limit=gas_limit))
+
+    def simulate(
+        self, policy: KeyPolicy, calls: Sequence[Call], *, gas_limit: int | None = None, registry: Registry | None = None
+    ) -> flows.Simulation:
+        """Return what calls of an account would do now, and the gas limit to send them with. Raises `CallWouldFailError`.
+
+        `registry` has the contracts, where they are not the usual ones.
+        """
+        return self.run(flows.simulate(policy, calls, gas_limit, registry))
 
     def send(self, transaction: Transaction, timeout_s: float | None = None) -> Receipt:
         """Send a signed transaction and return its receipt when it is final and succeeded; raises like `transfer`."""

@@ -22,20 +22,22 @@ from datacar.errors import (
     UnavailableError,
     may_have_arrived,
 )
-from datacar.receipt import Receipt
+from datacar.receipt import Event, Receipt
 from datacar.rpc import Json
 from datacar.transactions import ChainInfo, build
 from datacar.wallet import Wallet
 from ledger.codec import encode
+from ledger.crypto import SIGNATURE_BYTES
 from ledger.errors import BadEncodingError
-from ledger.policy import parse_address
+from ledger.policy import KeyPolicy, format_address, parse_address
 from ledger.transaction import MAX_GAS_LIMIT, Transaction
 from ledger.transaction import Call as ContractCall
 from ledger.types import Motes
 from vm.abi import MethodKind, MethodSpec
-from vm.abi_json import args_from_json
+from vm.abi_json import args_from_json, call_to_json
 from vm.errors import ContractError, CoreError
-from vm.gas import DEFAULT_GAS_LIMIT, intrinsic
+from vm.gas import DEFAULT_GAS_LIMIT, TRANSACTION_BYTE, intrinsic
+from vm.registry import Registry, default_registry
 
 WAIT_SLICE_MS: Final = 5_000
 """How long one request may wait on the node; a longer wait is several of them, so a node that hangs is noticed."""
@@ -44,6 +46,10 @@ GAS_MARGIN: Final = (3, 2)
 """A call's gas limit is its simulated gas times this: the state may have grown by the time it runs."""
 ENVELOPE_BYTES: Final = 512
 """What a transaction of one key has around its calls, at most."""
+SIMULATION_GAS: Final = 10_000_000
+"""What a simulated transaction may use: every chain's blocks have room for it."""
+SIGNATURE_ENVELOPE_BYTES: Final = 8
+"""What a transaction has around each signature, at most."""
 
 T = TypeVar("T")
 
@@ -275,16 +281,77 @@ def _canonical(contract: str, spec: MethodSpec, args: Json) -> ContractCall:
 def _simulated_gas(wallet: Wallet, contract_call: ContractCall, args: Json) -> Flow[int]:
     """Return a gas limit for a call. Raises `CallWouldFailError` for one that would fail now, before anything is sent."""
     named = {"contract": contract_call.contract, "method": contract_call.method, "args": args}
-    answer = yield Call("tx_simulate", {"call": named, "sender": wallet.address})
+    used = _used_gas((yield Call("tx_simulate", {"call": named, "sender": wallet.address})))
+    times, by = GAS_MARGIN
+    size_bytes = len(encode(contract_call.to_value())) + ENVELOPE_BYTES
+    return min(used * times // by + intrinsic(size_bytes), MAX_GAS_LIMIT)
+
+
+@dataclass(frozen=True, slots=True)
+class Simulation:
+    """What calls would do now: the gas limit to send them with, their results and events in the ABI's JSON forms."""
+
+    gas_used: int
+    gas_limit: int
+    results: tuple[Any, ...]
+    events: tuple[Event, ...]
+
+
+def simulate(
+    policy: KeyPolicy, calls: Sequence[ContractCall], gas_limit: int | None, registry: Registry | None
+) -> Flow[Simulation]:
+    """Return what a transaction of these calls would do now; without a gas limit, one is found. Nothing is signed or sent.
+
+    Raises `CallWouldFailError`, `RejectedError` `insufficient_funds` for a fee that the account cannot pay.
+    """
+    chain = yield from chain_info()
+    limit = gas_limit
+    if limit is None and chain.gas_price_motes:
+        limit = yield from _affordable_gas(chain, policy, calls, registry or default_registry())
+    body = build(chain, policy, calls, gas_limit=SIMULATION_GAS if limit is None else limit)
+    answer = yield Call("tx_simulate", {"raw": "0x" + encode((body.to_value(), ())).hex()})
+    used = _used_gas(answer)
+    try:
+        events = tuple(Event(item["contract"], item["name"], item["fields"]) for item in answer["events"])
+        return Simulation(used, _with_margin(used, policy) if limit is None else limit, tuple(answer["results"]), events)
+    except (KeyError, TypeError) as problem:
+        raise BadAnswerError(f"tx_simulate lacks something: {problem}") from None
+
+
+def _affordable_gas(chain: ChainInfo, policy: KeyPolicy, calls: Sequence[ContractCall], registry: Registry) -> Flow[int]:
+    """Return a gas limit where gas has a price: all of it is set aside while the calls run, so little money allows little.
+
+    Of one call the gas is known without setting anything aside; several may have half of the account's money for theirs.
+    """
+    address = format_address(policy.address)
+    money = yield from balance(address)
+    if len(calls) > 1:
+        return min(SIMULATION_GAS, money.free // chain.gas_price_motes // 2)
+    answer = yield Call("tx_simulate", {"call": call_to_json(registry, calls[0]), "sender": address})
+    size_bytes = len(encode(build(chain, policy, calls, gas_limit=SIMULATION_GAS).to_value())) + SIGNATURE_ENVELOPE_BYTES
+    used = _used_gas(answer) + TRANSACTION_BYTE * size_bytes
+    wanted = _with_margin(used, policy)
+    return wanted if wanted * chain.gas_price_motes <= money.free else used + _signatures_gas(policy)
+
+
+def _used_gas(answer: Json) -> int:
+    """Return the gas in an answer of `tx_simulate`. Raises `CallWouldFailError` for calls that would fail now."""
     try:
         failure, used = answer["error"], int(answer["gas"])
         if failure is not None:
             raise CallWouldFailError(failure["contract"], failure["code"], failure["message"])
     except (KeyError, TypeError, ValueError) as problem:
         raise BadAnswerError(f"tx_simulate lacks something: {problem}") from None
+    return used
+
+
+def _with_margin(used: int, policy: KeyPolicy) -> int:
     times, by = GAS_MARGIN
-    size_bytes = len(encode(contract_call.to_value())) + ENVELOPE_BYTES
-    return min(used * times // by + intrinsic(size_bytes), MAX_GAS_LIMIT)
+    return (used + _signatures_gas(policy)) * times // by
+
+
+def _signatures_gas(policy: KeyPolicy) -> int:
+    return TRANSACTION_BYTE * policy.threshold * (SIGNATURE_BYTES + SIGNATURE_ENVELOPE_BYTES)
 
 
 def faucet(address: str, motes: Motes, timeout_s: float) -> Flow[Receipt]:

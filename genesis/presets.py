@@ -1,9 +1,7 @@
-"""The DATR distribution as data (`docs/money.md`), and what a development network makes of it. Amounts in motes. Pure."""
+"""The distributions of DATR and CARM as data, and what a development network makes of DATR's. Amounts in smallest units. Pure."""
 
-from calendar import monthrange
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from genesis.spec import GenesisError
@@ -12,13 +10,18 @@ from ledger.errors import invariant
 from ledger.parameters import ChainParameters
 from ledger.types import MOTES_PER_DATR, Address, Motes
 from vm.contracts.asset import NAME as ASSET
-from vm.contracts.asset import SUPPLY, Allocation, Asset, Category, Schedule
+from vm.contracts.asset import SUPPLY, Allocation, Asset, Category, Rights, Schedule
+from vm.contracts.asset_locks import months_later
 
 DEV_ACCOUNTS: Final = 10
 DEV_ACCOUNT_MOTES: Final = Motes(1_000_000 * MOTES_PER_DATR)
 DEV_PARAMETERS: Final = ChainParameters(heartbeat_ms=5_000)
 
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+CARM: Final = "CARM"
+CARM_DECIMALS: Final = 8
+CARM_SUPPLY: Final = Motes(10_000_000_000 * 10**CARM_DECIMALS)
+CARM_RIGHTS: Final = Rights(mintable=False, burnable=True, freezable=False, max_supply=CARM_SUPPLY)
+TEAM_MONTHS: Final = 24
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,19 +109,39 @@ def contract_arguments(allocations: tuple[Allocation, ...]) -> dict[str, tuple[V
     return {ASSET: method.encode_args((allocations,))}
 
 
-def add_months(timestamp_ms: int, months: int) -> int:
-    """Return the same UTC day and time `months` later; the month's last day where it has no such day."""
-    start = _EPOCH + timedelta(milliseconds=timestamp_ms)
-    years, month = divmod(start.month - 1 + months, 12)
-    year, month = start.year + years, month + 1
-    later = start.replace(year=year, month=month, day=min(start.day, monthrange(year, month)[1]))
-    return (later - _EPOCH) // timedelta(milliseconds=1)
+@dataclass(frozen=True, slots=True)
+class CarmHolders:
+    """The accounts that receive CARM's parts."""
+
+    foundation: Address
+    community: Address
+    partnership: Address
+    team: Address
+    circulation: Address
+
+
+def carm_distribution(holders: CarmHolders, timestamp_ms: int) -> tuple[Allocation, ...]:
+    """Return how CARM is distributed when it is issued: all of it free, but the team's part, released over 24 months."""
+    team = _carm_motes(15)
+    monthly = Schedule(months_later(timestamp_ms, 1), 1, Motes(-(-team // TEAM_MONTHS)))
+    return (
+        Allocation(holders.foundation, _carm_motes(20), Category.FOUNDATION, None, None),
+        Allocation(holders.community, _carm_motes(15), Category.COMMUNITY, None, None),
+        Allocation(holders.partnership, _carm_motes(15), Category.PARTNERSHIP, None, None),
+        Allocation(holders.team, team, Category.TEAM, monthly, None),
+        Allocation(holders.circulation, _carm_motes(35), Category.CIRCULATION, None, None),
+    )
+
+
+def carm_issue(holders: CarmHolders, timestamp_ms: int) -> tuple[str, str, int, tuple[Allocation, ...], Rights]:
+    """Return the arguments of `Asset.issue` for CARM; whoever sends them is its issuer, who can make no more of it."""
+    return CARM, CARM, CARM_DECIMALS, carm_distribution(holders, timestamp_ms), CARM_RIGHTS
 
 
 def _allocate(part: Part, holders: Holders, timestamp_ms: int) -> Allocation:
     schedule = None
     if part.release is not None:
-        first_ms = add_months(timestamp_ms, 12 * part.release.after_years)
+        first_ms = months_later(timestamp_ms, 12 * part.release.after_years)
         schedule = Schedule(first_ms, part.release.every_months, _percent_motes(part.release.percent))
     authority = None if part.decided_by is None else holders.of(part.decided_by)
     return Allocation(holders.of(part.category), _percent_motes(part.percent), part.category, schedule, authority)
@@ -126,3 +149,7 @@ def _allocate(part: Part, holders: Holders, timestamp_ms: int) -> Allocation:
 
 def _percent_motes(percent: int) -> Motes:
     return Motes(SUPPLY * percent // 100)
+
+
+def _carm_motes(percent: int) -> Motes:
+    return Motes(CARM_SUPPLY * percent // 100)

@@ -86,6 +86,18 @@ class ConsensusStatus:
 
 
 @dataclass(frozen=True, slots=True)
+class NodeTime:
+    """A node's clock in Unix ms, how far it was set ahead of the machine's, and how far it will be.
+
+    `offset_ms` is in force, `promised_ms` from a height on that is not there yet. Both are 0 off development chains.
+    """
+
+    time_ms: int
+    offset_ms: int
+    promised_ms: int
+
+
+@dataclass(frozen=True, slots=True)
 class Readiness:
     """Whether the node can serve: the named checks and what failed."""
 
@@ -210,6 +222,17 @@ class NodeApi(Protocol):
 
     async def faucet(self, address: bytes, amount_motes: int) -> Submission:
         """Send from the development faucet; only where `development`."""
+
+    def time(self) -> NodeTime:
+        """Return what this node's clock says."""
+        ...
+
+    def set_ahead(self, ms: int, from_height: Height | None = None) -> Height:
+        """Set this node's clock ahead where `from_height` begins (None: as soon as it is safe); return from which height on.
+
+        Raises `RejectedError` `not_permitted` where that cannot be done.
+        """
+        ...
 
     def consensus_status(self) -> ConsensusStatus:
         """Return where the protocol stands."""

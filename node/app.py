@@ -16,6 +16,7 @@ from genesis.block import make_genesis_block
 from genesis.spec_json import read_spec
 from ledger.errors import DatacarError
 from node.assembly import Disk, driver_on, open_disk
+from node.clock import DevelopmentClock, now_ms
 from node.config import NodeConfig
 from node.damage import is_damage, note_damage
 from node.disk_watch import DiskWatch, Outage
@@ -109,8 +110,9 @@ class Node:
 
     async def _take_part(self, disk: Disk) -> None:
         """Take part in consensus until the node is to stop or its disk fails; after this it only tells what is stored."""
-        async with driver_on(disk, self._config, self._genesis, self._fail) as driver:
-            self._service = NodeService(self._genesis, driver, self._faucet_seed)
+        settable = DevelopmentClock(self._config.node.data_dir) if self._genesis.spec.development else None
+        async with driver_on(disk, self._config, self._genesis, self._fail, settable or now_ms) as driver:
+            self._service = NodeService(self._genesis, driver, self._faucet_seed, settable)
             if self._outage is not None:
                 self._service.stand_down(self._outage)
             await self._serve(self._service)

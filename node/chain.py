@@ -14,11 +14,10 @@ from genesis.block import GenesisBlock
 from ledger.block import Block, Header
 from ledger.certificate import QuorumCertificate
 from ledger.committee import Committee
-from ledger.errors import NotFoundError, RejectedError, invariant
+from ledger.errors import DatacarError, NotFoundError, RejectedError, invariant
 from ledger.hashing import ZERO_HASH
 from ledger.list_root import list_root
 from ledger.parameters import ChainParameters
-from ledger.policy import contract_address
 from ledger.state_proof import StateProof
 from ledger.state_tree import CorruptStateError, StateRoot, StateTree, TreeUpdate
 from ledger.transaction import Transaction
@@ -26,13 +25,16 @@ from ledger.types import BlockHash, Height, MemberId, TxId, View
 from node.block_store import BlockStore, StorageError
 from node.indexes import Indexer
 from node.mempool import Mempool
+from vm.chain_rules import ChainRules, read_rules, touches_rules
 from vm.context import RECENT_BLOCKS, BlockContext
+from vm.contracts.asset import FEES
 from vm.contracts.governance_state import Membership, read_membership, touches_membership
 from vm.contracts.governance_types import NAME as GOVERNANCE
 from vm.executor import BlockExecution, Executor
 from vm.overlay import StateReader
 
-FEE_ACCOUNT: Final = contract_address("fees")
+RULES_VERSION: Final = 1
+"""The version of the chain's rules that this software knows. A block of a later one is not judged by it."""
 MAX_SCANNED: Final = 4_000  # candidates looked at for one block
 
 
@@ -41,6 +43,13 @@ class InvalidBlockError(RejectedError):
 
     def __init__(self, message: str, **details: object) -> None:
         super().__init__("invalid_block", message, hint="nothing to do: its proposer is at fault", **details)
+
+
+class OutdatedError(DatacarError):
+    """The next block follows rules that this software does not know: `version`."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__("version", message, hint="install the software of that version and start again; nothing is lost")
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +62,7 @@ class ExecutedBlock:
     execution: BlockExecution
     tree: TreeUpdate
     membership: Membership
+    rules: ChainRules
 
     @property
     def following(self) -> Committee:
@@ -118,7 +128,8 @@ class Chain:
 
     def __init__(self, genesis: GenesisBlock, store: BlockStore, executor: Executor, *, indexes: bool = True) -> None:
         self.genesis_hash = genesis.spec.hash
-        self.parameters: ChainParameters = genesis.spec.parameters
+        self._founding: ChainParameters = genesis.spec.parameters
+        self.window_limit_ms = self._founding.tx_window_ms  # the longest there can be: ids of so long ago are kept
         self._fixed = Membership(genesis.spec.committee, (), ())
         self.store = store
         self.executor = executor
@@ -148,6 +159,7 @@ class Chain:
         self._root: StateRoot = root
         self._indexer = Indexer(self.store.raw, self.executor.registry, height) if self._indexes else None
         self.membership = self._membership(self.store.state)
+        self.rules = read_rules(self.store.state, self._founding)
         self.next_due_ms = self.executor.next_due_ms(self.store.state)
         first = max(self.store.held.headers_from, height - RECENT_BLOCKS + 1)
         self._recent = {at: self.store.hash_of(at) for at in map(Height, range(first, height + 1))}
@@ -160,6 +172,19 @@ class Chain:
     def committee(self) -> Committee:
         """Return the committee that votes on the next block."""
         return self.membership.committee
+
+    @property
+    def parameters(self) -> ChainParameters:
+        """Return the parameters that the next block is judged by."""
+        return self.rules.parameters
+
+    @property
+    def outdated(self) -> str | None:
+        """Return why this software cannot judge the next block, None while it can: its rules are of a version not known here."""
+        version = self.rules.version_at(self.tip.height + 1)
+        if version <= RULES_VERSION:
+            return None
+        return f"version: after height {self.tip.height} the chain is of version {version}, and this node knows {RULES_VERSION}"
 
     def context(self, timestamp_ms: int) -> BlockContext:
         """Return what execution takes from a block on the tip."""
@@ -175,7 +200,8 @@ class Chain:
 
     def _context(self, height: Height, timestamp_ms: int, recent: Mapping[Height, bytes]) -> BlockContext:
         params = self.parameters
-        return BlockContext(height, timestamp_ms, params.gas_price_motes, FEE_ACCOUNT, params.block_max_gas, recent)
+        price, max_gas, disabled = params.gas_price_motes, params.block_max_gas, self.rules.disabled
+        return BlockContext(height, timestamp_ms, price, FEES, max_gas, recent, disabled)
 
     # ---- what was
 
@@ -196,7 +222,7 @@ class Chain:
 
     def window_start(self, tip: Header) -> Height:
         """Return the first height that judging the block after `tip` takes: of the transaction window and the last 100 blocks."""
-        oldest_ms = tip.timestamp_ms - self.parameters.tx_window_ms
+        oldest_ms = tip.timestamp_ms - self.window_limit_ms
         low, high = max(1, self.store.held.headers_from), max(1, tip.height - RECENT_BLOCKS + 1)
         while low < high:
             middle = (low + high) // 2
@@ -244,6 +270,8 @@ class Chain:
 
     def execute(self, header: Header, transactions: Sequence[Transaction]) -> ExecutedBlock:
         """Return a proposal's block executed on the tip; raises `InvalidBlockError` for anything that is not as it says."""
+        if self.outdated is not None:
+            raise OutdatedError(self.outdated)
         if header.height != self.tip.height + 1 or header.parent_hash != self.tip_hash:
             raise InvalidBlockError("the block does not follow from the tip", height=header.height, tip=self.tip.height)
         self._check_entries(header, transactions)
@@ -277,6 +305,7 @@ class Chain:
         self._root = executed.tree.root
         self.tip, self.tip_hash, self.tip_certificate = executed.header, executed.block_hash, certificate
         self.membership = executed.membership
+        self.rules = executed.rules
         self.next_due_ms = self.executor.next_due_ms(self.store.state)
         self._recent[executed.header.height] = executed.block_hash
         self._recent.pop(Height(executed.header.height - RECENT_BLOCKS), None)
@@ -341,7 +370,9 @@ class Chain:
         """Return the executed block whose header carries the roots that `execution` leads to."""
         tree = self._tree.update(self._root, draft.height, execution.changes)
         changed = touches_membership(execution.changes)
-        membership = self._membership(Overlaid(self.store.state, execution.changes)) if changed else self.membership
+        after = Overlaid(self.store.state, execution.changes)
+        membership = self._membership(after) if changed else self.membership
+        rules = read_rules(after, self._founding) if touches_rules(execution.changes) else self.rules
         header = replace(
             draft,
             transactions_root=list_root(self.genesis_hash, [transaction.tx_hash for transaction in transactions]),
@@ -351,7 +382,7 @@ class Chain:
             next_committee_hash=membership.committee.hash(self.genesis_hash),
             gas_used=execution.gas_used,
         )
-        return ExecutedBlock(header, header.hash(self.genesis_hash), transactions, execution, tree, membership)
+        return ExecutedBlock(header, header.hash(self.genesis_hash), transactions, execution, tree, membership, rules)
 
 
 def _text(value: object) -> object:

@@ -19,7 +19,7 @@ from ledger.policy import KeyPolicy
 from ledger.proof import Proof
 from ledger.transaction import SALT_BYTES, Call, Transaction, TransactionBody, chain_tag_of
 from ledger.types import Address, BlockHash, Height, TxId
-from node.api import Submission, TxState, TxStatus
+from node.api import NodeTime, Submission, TxState, TxStatus
 from node.block_store import Held
 from node.chain import Chain, StateVersion
 from node.clock import Clock, now_ms
@@ -224,6 +224,15 @@ class ChainService:
         chain = self._chain
         context = chain.context(max(self._now_ms(), chain.tip.timestamp_ms + 1))
         return chain.executor.simulate_calls(chain.store.state, context, sender, calls).receipt
+
+    def time(self) -> NodeTime:
+        """Return what this node's clock says: it has never been set ahead."""
+        return NodeTime(self._now_ms(), 0, 0)
+
+    def set_ahead(self, ms: int, from_height: Height | None = None) -> Height:  # noqa: ARG002 - the port's names
+        """Refuse: this clock is the machine's."""
+        hint = "ask a node of a development network"
+        raise RejectedError("not_permitted", "this node's clock cannot be set", hint=hint)
 
     async def faucet(self, address: bytes, amount_motes: int) -> Submission:
         """Send from the development faucet, an account of genesis; nothing is minted."""

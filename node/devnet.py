@@ -30,6 +30,7 @@ from genesis.spec_json import GENESIS_NAME, read_spec, spec_to_json
 from ledger.codec import Value
 from ledger.errors import DatacarError, NotFoundError
 from node import probe
+from node.clock import read_offset, write_offset
 from node.config import DEFAULT_P2P_PORT, DEFAULT_RPC_PORT
 from node.node_folder import CONFIG_NAME, DATA_NAME, Endpoints, write_first_sign_state, write_node_folder
 from node.process import ProcessId, read_pid_file, spawn, stop
@@ -176,6 +177,15 @@ class Devnet:
             node.pid_file.unlink(missing_ok=True)
         return killed
 
+    def level_clocks(self) -> int:
+        """Have the nodes that are down start with the clock of the one that is furthest ahead; return that offset in ms."""
+        offsets = {node: read_offset(node.folder / DATA_NAME) for node in self.nodes}
+        furthest = max(offsets.values())
+        for node, offset_ms in offsets.items():
+            if offset_ms < furthest and node.process() is None:
+                write_offset(node.folder / DATA_NAME, furthest)
+        return furthest
+
     def reset(self, timestamp_ms: int) -> None:
         """Stop all nodes and begin a new chain: same keys, ports and accounts, another genesis hash, no data."""
         self.stop()
@@ -295,6 +305,7 @@ def start(devnet: Devnet, say: Say) -> dict[str, subprocess.Popen[bytes]]:
     missing = [node for node in devnet.nodes if node.process() is None]
     for node in missing:
         _check_ports(node)
+    devnet.level_clocks()
     started = {}
     for node in missing:
         command = [sys.executable, str(_SCRIPT), "start", "--config", str(node.folder / CONFIG_NAME)]

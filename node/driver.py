@@ -6,7 +6,7 @@ while another input's effects are half done. A disk that does not take a write s
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import assert_never
 
 import structlog
@@ -35,7 +35,7 @@ from consensus.messages import Message, Signed, signing_digest
 from consensus.replica import Replica
 from consensus.round import Tip
 from ledger.certificate import QuorumCertificate
-from ledger.committee import Committee, Member
+from ledger.committee import Committee
 from ledger.crypto import sign
 from ledger.errors import DatacarError, unreachable
 from ledger.transaction import Transaction
@@ -56,13 +56,14 @@ from node.pruning import Keep, Pruner
 from node.reminder import Reminder
 from node.sign_file import SignFile
 from node.snapshot_server import SnapshotServer
+from node.standing import Standing
 from node.sync import BlockSync
 from node.tasks import Tasks
+from node.time_jump import TimeJumps
 from node.timers import Timers
 from node.work import Work
 from p2p.messages import Application, Blocks, Bodies, Consensus, GetBlocks, GetBodies, Status, Transactions
 from p2p.state_messages import GetHistory, GetSnapshot, GetState, History, Snapshot, State
-from vm.contracts.governance_state import Membership
 
 log = structlog.get_logger("consensus")
 
@@ -100,13 +101,13 @@ class Driver:
         self._pruner = Pruner(chain, keep)
         self._housekeeper = Housekeeper(self._pruner, self._tasks, clock)
         self.sync = BlockSync(chain, intake, network, self, self._tasks, snapshot_distance)
+        self._standing = Standing(chain, replica, keys, network, self.sync)
         self._snapshots = SnapshotServer(chain, intake, network, self._tasks, self._pruner, clock)
         self.committed_blocks = 0
         self.committed_transactions = 0
         self.last_commit_ms = clock()
         self._bodies = BodyCollector(intake, network, replica.config.me, clock)
         self._keys = keys
-        self._shown: tuple[Membership, int] | None = None
         self._sign_file = sign_file
         self._fail = fail
         self._inputs: deque[Callable[[], Effects]] = deque()
@@ -117,14 +118,16 @@ class Driver:
         self.answers = Answers(chain, intake, self._executed)
         self._executions: dict[BlockHash, asyncio.Task[None]] = {}
         self.door = ConsensusDoor(chain, replica, network, clock, self._consider)
+        self.jumps = TimeJumps(replica, clock, self._post, self._jumped)
 
     # ---- life
 
     def start(self) -> None:
         """Take up consensus where the disk says; needs a running event loop."""
-        self._take_membership()
+        self._standing.take()
         self.sync.state_sync.start_clean_up()
         self._post(lambda: self.replica.start(self.clock()))
+        self._check_version()
         self._work.on_committed(0)
 
     async def stop(self) -> None:
@@ -387,38 +390,21 @@ class Driver:
         self._bodies.reset()
         self._reminder.stop()
         self.last_commit_ms = self.clock()
-        self._take_membership()
+        self._standing.take()
+        self._check_version()
         self._housekeeper.on_committed(self.chain.tip.height)
         self.network.broadcast(self._status())
+        self.jumps.on_height(Height(self.chain.tip.height + 1))
+
+    def _check_version(self) -> None:
+        """Stop voting where the next block is of a version that is not known here."""
+        if (outdated := self.chain.outdated) is not None:
+            self._post(lambda: self.replica.on_outdated(outdated, self.clock()))
 
     def _status(self) -> Status:
         """Return our tip and what we have of the blocks before it, for the members that are behind."""
         chain = self.chain
         return Status(chain.tip.height, chain.tip_hash, chain.store.held.bodies_from, self._pruner.snapshot)
-
-    def _take_membership(self) -> None:
-        """Have the network know the members as of the tip, and replaced certificates in their grace; use our key on record."""
-        membership, now_ms = self.chain.membership, self.chain.tip.timestamp_ms
-        previous = {item.certificate: item.member_id for item in membership.retired if item.until_ms >= now_ms}
-        if self._shown == (membership, len(previous)):
-            return
-        self._shown = (membership, len(previous))
-        members = (*membership.committee.members, *membership.observers)
-        self.network.set_members(members, previous)
-        self.sync.keep_only({member.id for member in members})
-        self._use_key_on_record(members)
-        self.replica.hold_keys(self._keys.public_keys)
-
-    def _use_key_on_record(self, members: Iterable[Member]) -> None:
-        """Sign with the key that the chain names for us, and say so when we cannot."""
-        me = next((member for member in members if member.id == self.replica.config.me), None)
-        if me is None:
-            log.warning("the chain here names no such member: following without a vote", height=self.chain.tip.height)
-        elif self._keys.settle(me.public_key):
-            log.info("the next consensus key is in use; the replaced one is erased", height=self.chain.tip.height)
-        elif me.public_key not in self._keys.public_keys:
-            hint = "put the key on record into the consensus key's file, or rotate again"
-            log.error("the chain names another consensus key for us: following without a vote", hint=hint)
 
     # ---- work to propose
 
@@ -440,6 +426,12 @@ class Driver:
             return False
         self._post(lambda: replica.on_reminded(self.clock()))
         return True
+
+    def _jumped(self) -> None:
+        """Go on by a clock that was set ahead: what lasted until then is not held against anybody."""
+        self._fairness = Fairness(self.chain, self.intake.mempool)
+        self.last_commit_ms = self.clock()
+        self._work.clock_moved()
 
     def _told(self, tx_id: TxId, now_ms: int) -> None:
         """Note that the oldest pending transaction was sent to all again, if the primary is among them."""

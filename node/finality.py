@@ -118,7 +118,7 @@ class Finality:
         first, snapshot = store.header(held.headers_from), store.header(Height(max(held.states_from, held.bodies_from - 1)))
         if first is None or snapshot is None:
             return None
-        return min(first.timestamp_ms + self._chain.parameters.tx_window_ms, snapshot.timestamp_ms)
+        return min(first.timestamp_ms + self._chain.window_limit_ms, snapshot.timestamp_ms)
 
     def _older(self, tx_id: TxId) -> NotFoundError:
         oldest = self._chain.store.held.headers_from

@@ -1,14 +1,17 @@
 """What a running node answers to wallets and operators: `NodeApi` over the driver and the chain."""
 
+import time
 from dataclasses import asdict
+from functools import partial
 from importlib.metadata import version
 from typing import Final
 
 from genesis.block import GenesisBlock
 from ledger.errors import DatacarError
-from ledger.types import MemberId
-from node.api import ConsensusStatus, PeerStatus, Readiness
+from ledger.types import Height, MemberId
+from node.api import ConsensusStatus, NodeTime, PeerStatus, Readiness
 from node.chain_service import ChainService
+from node.clock import DevelopmentClock
 from node.damage import is_damage
 from node.disk_watch import DiskOutageError, Outage
 from node.driver import Driver
@@ -17,15 +20,19 @@ from p2p.peers import PeerInfo
 VERSION: Final = version("datacar")  # looked up once: it reads files
 STALLED_MS: Final = 5_000
 LAG_BLOCKS: Final = 3
+STALE_HEARTBEATS: Final = 3
 
 
 class NodeService(ChainService):
     """The node as its RPC layer sees it."""
 
-    def __init__(self, genesis: GenesisBlock, driver: Driver, faucet_seed: bytes | None) -> None:
+    def __init__(
+        self, genesis: GenesisBlock, driver: Driver, faucet_seed: bytes | None, settable: DevelopmentClock | None = None
+    ) -> None:
         super().__init__(genesis, driver.chain, driver.intake, driver.finality, faucet_seed, driver.clock)
         self._driver = driver
-        self._started_ms = driver.clock()
+        self._settable = settable
+        self._started_s = time.monotonic()
         self._outage: Outage | None = None
 
     def stand_down(self, outage: Outage) -> None:
@@ -46,6 +53,18 @@ class NodeService(ChainService):
     def member_id(self) -> MemberId:
         """This node's member."""
         return self._driver.replica.config.me
+
+    def time(self) -> NodeTime:
+        """Return what this node's clock says."""
+        clock = self._settable
+        return super().time() if clock is None else NodeTime(clock(), clock.offset_ms, clock.promised_ms)
+
+    def set_ahead(self, ms: int, from_height: Height | None = None) -> Height:
+        """Set the clock ahead for good, in step with the other members. Raises `RejectedError`, `OSError` for the disk's."""
+        if self._settable is None:
+            return super().set_ahead(ms, from_height)
+        self._settable.promise(ms)
+        return self._driver.jumps.ask(partial(self._settable.set_ahead, ms), from_height)
 
     def consensus_status(self) -> ConsensusStatus:
         """Return where the protocol stands."""
@@ -88,7 +107,7 @@ class NodeService(ChainService):
             "chain_id": self.chain_id,
             "height": self.tip.height,
             "block_hash": "0x" + self.tip_hash.hex(),
-            "uptime_ms": self._now_ms() - self._started_ms,
+            "uptime_ms": int((time.monotonic() - self._started_s) * 1_000),
             "mempool": {"transactions": len(mempool), "bytes": mempool.size_bytes, "unverified": self._driver.intake.backlog},
             "committed": {"blocks": self._driver.committed_blocks, "transactions": self._driver.committed_transactions},
             "peers_connected": sum(peer.connected for peer in self._driver.network.peers()),
@@ -97,13 +116,23 @@ class NodeService(ChainService):
             "state_sync": None if state_sync is None else asdict(state_sync),
         }
 
+    def _lag(self) -> str | None:
+        """Return how far behind the others this node is, when that matters: by many blocks, or by long ones.
+
+        Wallets say until when a transaction is valid by the last block's time: by one of last week it is over at once.
+        """
+        behind, age_ms = self._driver.sync.target - self.tip.height, self._now_ms() - self.tip.timestamp_ms
+        if behind > LAG_BLOCKS or (behind > 0 and age_ms > STALE_HEARTBEATS * self.parameters.heartbeat_ms):
+            return f"{behind} blocks behind, the last one here is {age_ms} ms old"
+        return None
+
     def readiness(self) -> Readiness:
         """Return whether this node can serve and why not."""
-        missing, behind = self._missing_for_quorum(), self._driver.sync.target - self.tip.height
+        missing = self._missing_for_quorum()
         checks = {
             "disk": "ok" if self._outage is None else str(self._outage),
             "quorum": f"not connected: {', '.join(missing)}" if missing else "ok",
-            "sync": f"{behind} blocks behind" if behind > LAG_BLOCKS else "ok",
+            "sync": self._lag() or "ok",
             "consensus": "ok" if self._driver.replica.halted is None else self._driver.replica.halted.reason,
         }
         return Readiness(all(value == "ok" for value in checks.values()), checks)

@@ -151,7 +151,7 @@ class _Reader:
             raise BadSnapshotError("changes of the committee are missing, or of later blocks", offset=self.offset)
         install = Installation(self._store, self._chain.genesis_hash, certificate)
         install.begin()
-        history = HistoryJobs(install, committees, self._chain.genesis_hash, self._chain.parameters.tx_window_ms)
+        history = HistoryJobs(install, committees, self._chain.genesis_hash, self._chain.window_limit_ms)
         for count in range(blocks):
             items = (as_bytes(item, "history") for item in fields(self._value(), 2, "history item"))
             history.take_item(Height(header.height - count), *items)

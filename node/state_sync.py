@@ -231,7 +231,7 @@ class StateSync:
         install = self._install = Installation(chain.store, chain.genesis_hash, trust.certificate)
         install.begin()
         await self._crew.run(StateJobs(install))
-        history = self._history = HistoryJobs(install, committees, chain.genesis_hash, chain.parameters.tx_window_ms)
+        history = self._history = HistoryJobs(install, committees, chain.genesis_hash, chain.window_limit_ms)
         await self._crew.run(history)
         try:
             window_from = history.close(chain.store.hash_of(install.before))

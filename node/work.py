@@ -55,6 +55,11 @@ class Work:
         if self._mempool.pending and self._work_timer is None:
             self._work_timer = asyncio.get_running_loop().call_later(LOOK_AGAIN_S, self._work_due)
 
+    def clock_moved(self) -> None:
+        """The clock was set ahead: what waits for its time may be due."""
+        self._await_heartbeat()
+        self._tell()
+
     def heartbeat_due(self, now_ms: int) -> bool:
         """Return whether the chain's time stood still for a heartbeat."""
         return now_ms >= self._chain.tip.timestamp_ms + self._chain.parameters.heartbeat_ms

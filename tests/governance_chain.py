@@ -4,21 +4,26 @@ from collections.abc import Sequence
 from dataclasses import replace
 from hashlib import sha256
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Final
 
 from ledger.block import Receipt, Status
+from ledger.codec import encode
 from ledger.committee import Committee, Member
 from ledger.crypto import SIGNATURE_BYTES, public_key
+from ledger.parameters import ChainParameters
 from ledger.transaction import Transaction
 from ledger.types import Height, MemberId
 from tests.vm_harness import Account, Chain, account
+from vm.chain_rules import ChainRules, read_rules
 from vm.context import RECENT_BLOCKS
 from vm.contracts.governance import Governance
 from vm.contracts.governance_possession import prove_possession
 from vm.contracts.governance_state import Membership, read_membership
 from vm.contracts.governance_types import NAME, Candidate, MemberRecord, Tally
+from vm.contracts.planned_calls import PlannedCall
 from vm.executor import BlockExecution
 
+_PARAMETERS: Final = ChainParameters()
 _SEEDS: dict[bytes, bytes] = {}
 
 
@@ -66,11 +71,18 @@ def block_hash(height: int) -> bytes:
 class GovernanceChain(Chain):
     """A chain whose committee at genesis is `names`; each `send` is a block of its own."""
 
-    def __init__(self, names: Sequence[str], *, without_account: Sequence[str] = (), host: str = "example") -> None:
+    def __init__(
+        self,
+        names: Sequence[str],
+        *,
+        without_account: Sequence[str] = (),
+        host: str = "example",
+        parameters: ChainParameters = _PARAMETERS,
+    ) -> None:
         self.genesis_committee = Committee(0, tuple(member(name, host) for name in sorted(names)))
         accounts = tuple((name, voter(name).address) for name in names if name not in without_account)
         founders = tuple(each.to_value() for each in self.genesis_committee.members)
-        super().__init__({NAME: Governance}, genesis={NAME: (founders, accounts)})
+        super().__init__({NAME: Governance}, genesis={NAME: (founders, parameters.to_value(), accounts)})
         self._remember()
 
     def block(self, *transactions: Transaction) -> BlockExecution:
@@ -79,10 +91,10 @@ class GovernanceChain(Chain):
         return execution
 
     def _remember(self) -> None:
-        """Tell the next block of its ancestors, as the node does."""
+        """Tell the next block of its ancestors and of what is switched off, as the node does."""
         heights = range(max(0, self.context.height - RECENT_BLOCKS), self.context.height)
         hashes = MappingProxyType({Height(height): block_hash(height) for height in heights})
-        self.context = replace(self.context, recent_hashes=hashes)
+        self.context = replace(self.context, recent_hashes=hashes, disabled=self.rules.disabled)
 
     @property
     def height(self) -> int:
@@ -93,6 +105,11 @@ class GovernanceChain(Chain):
     def membership(self) -> Membership:
         """What a node reads from the state."""
         return read_membership(self.state)
+
+    @property
+    def rules(self) -> ChainRules:
+        """What a node goes by in the next block."""
+        return read_rules(self.state, _PARAMETERS)
 
     @property
     def committee(self) -> Committee:
@@ -129,6 +146,15 @@ class GovernanceChain(Chain):
         for name in names[1:]:
             self.ok(voter(name), Governance.vote, proposal_id, True)
         return proposal_id
+
+    def plan(self, method: Any, *args: Any) -> PlannedCall:
+        """Return a call as proposals hold it."""
+        call = self.call(method, *args)
+        return PlannedCall(call.contract, call.method, encode(call.args))
+
+    def enact(self, names: Sequence[str], *calls: PlannedCall) -> int:
+        """Let `names` have the governance account make these calls."""
+        return self.decide(names, Governance.propose_calls, calls, "", None)
 
     def add(self, names: Sequence[str], new: str) -> None:
         """Let `names` add an observer."""

@@ -110,6 +110,10 @@ class MemoryNode(ChainService):
     def consensus_status(self) -> ConsensusStatus:
         return ConsensusStatus(Height(self.tip.height + 1), 0, MEMBER, "idle", {}, None)
 
+    def set_ahead(self, ms: int, from_height: Height | None = None) -> Height:
+        self.now_ms += ms
+        return from_height or Height(self.tip.height + 1)
+
     def peers(self) -> tuple[PeerStatus, ...]:
         return (PeerStatus(MemberId("node2"), "127.0.0.1:26657", "out", True, 7, 0.25, None),)
 

@@ -15,6 +15,7 @@ from ledger.hashing import Tag
 from ledger.types import MemberId, View
 from node.assembly import Settings, build_driver
 from node.chain import Chain
+from node.clock import Clock
 from node.driver import Driver
 from node.key_ring import KeyRing
 from node.mempool import MempoolLimits
@@ -77,15 +78,15 @@ def open_chain(directory: Path) -> Iterator[Chain]:
 
 
 @contextmanager
-def one_driver(directory: Path, index: int = 3) -> Iterator[tuple[Driver, SilentNetwork]]:
-    """Member `index`, not yet started; its clock stands still at `NOW`."""
+def one_driver(directory: Path, index: int = 3, clock: Clock = lambda: NOW) -> Iterator[tuple[Driver, SilentNetwork]]:
+    """Member `index`, not yet started; its clock stands still at `NOW` unless it has another."""
     network, keys = SilentNetwork(), NETWORK.keys[index]
     store, sign_file = open_block_store(directory / "db", GENESIS_HASH), open_sign_file(directory)
     sign_file.save(SignState())
     settings = Settings(keys.member.id, KeyRing([keys.consensus_seed]), MempoolLimits(), 20, 500)
     failures: list[BaseException] = []
     try:
-        yield build_driver(NETWORK.genesis, store, sign_file, settings, lambda: NOW, lambda *_: network, failures.append), network
+        yield build_driver(NETWORK.genesis, store, sign_file, settings, clock, lambda *_: network, failures.append), network
         assert failures == []
     finally:
         sign_file.close()

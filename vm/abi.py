@@ -11,6 +11,7 @@ from typing import Any, Final, TypeAlias, get_type_hints
 
 from ledger.codec import Value
 from ledger.errors import BadEncodingError
+from ledger.hashing import HASH_BYTES
 from ledger.transaction import MAX_ARGS
 from vm.abi_types import Encoder, Kind, TypeSpec, part_docs, summary, type_spec
 from vm.errors import ContractError, CoreError
@@ -157,7 +158,8 @@ def document(name: str, spec: ContractSpec) -> Json:
             for method in spec.methods.values()
         ],
         "events": [
-            {"name": event.name, "doc": event.doc, "fields": _params_json(event.fields)} for event in spec.event_names.values()
+            {"name": event.name, "doc": event.doc, "fields": [_field_json(field) for field in event.fields]}
+            for event in spec.event_names.values()
         ],
         "errors": [{"code": error.name, "doc": error.value} for error in spec.errors],
         "storage": [
@@ -169,6 +171,17 @@ def document(name: str, spec: ContractSpec) -> Json:
 
 def _params_json(params: tuple[Param, ...]) -> Json:
     return [{"name": param.name, "type": type_json(param.type), "doc": param.doc} for param in params]
+
+
+def _field_json(field: Param) -> Json:
+    """Return an event's field; one that is `indexed` has topics, by which nodes find the event."""
+    return {"name": field.name, "type": type_json(field.type), "doc": field.doc, "indexed": has_topics(field.type)}
+
+
+def has_topics(spec: TypeSpec) -> bool:
+    """Return whether values of a type are, or hold, addresses or 32-byte ids."""
+    is_id = spec.kind is Kind.BYTES and spec.low == spec.high == HASH_BYTES
+    return spec.kind is Kind.ADDRESS or is_id or any(map(has_topics, spec.items))
 
 
 def type_json(spec: TypeSpec) -> Json:

@@ -15,7 +15,7 @@ from operator import attrgetter
 from typing import Annotated, Any, Final, TypeAlias, Union, get_args, get_origin, get_type_hints
 
 from ledger.codec import INT_MAX, Value
-from ledger.errors import BadEncodingError
+from ledger.errors import BadEncodingError, InvalidInputError
 from ledger.policy import ADDRESS_BYTES, CONTRACT_ACCOUNT, KEY_ACCOUNT
 from ledger.types import Address, Motes
 
@@ -236,7 +236,11 @@ def _struct_spec(cls: type) -> TypeSpec:
     def decode(value: Value) -> Any:
         if type(value) is not tuple or len(value) != len(decoders):
             raise _refuse(f"{cls.__name__} as {len(decoders)} fields", value)
-        return cls(*[one(part) for one, part in zip(decoders, value, strict=True)])
+        parts = [one(part) for one, part in zip(decoders, value, strict=True)]
+        try:
+            return cls(*parts)
+        except InvalidInputError as error:  # parts that do not go together, by the structure's own rules
+            raise BadEncodingError(error.message, hint=error.hint) from error
 
     plain = all(item.encode is item.decode for item in items)
     documented = part_docs(cls)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Concatenate, Final, ParamSpec, TypeVar, o
 
 from ledger.block import MAX_EVENTS, Event
 from ledger.codec import Value, as_tuple, decode, encode_trusted
-from ledger.errors import InvalidInputError, invariant
+from ledger.errors import BadEncodingError, InvalidInputError, invariant
 from ledger.hashing import ZERO_HASH, Tag, digest
 from ledger.policy import ADDRESS_BYTES
 from ledger.transaction import MAX_ARGS
@@ -120,19 +120,15 @@ class Context:
     def invoke(self, contract: str, method: str, args: bytes) -> Value:
         """Call a method that is known only now, such as one that was voted for; as `call`, with the arguments in canonical bytes.
 
-        Returns the canonical result. Raises `ContractError`, also for what is no canonical list of the method's arguments.
+        Sender and origin are this contract: whoever signed the transaction did not sign this call. Returns the canonical result.
+        Raises `ContractError`, also for what is no canonical list of the method's arguments.
         """
         return self._machine.invoke(self._entry.address, self._depth + 1, contract, method, args)
 
     def act_for(self, owner: Address, contract: str, method: str, args: bytes) -> Value:
         """As `invoke`, but as if `owner` had signed the call: for the contract that has collected its keys' approvals."""
         invariant(self._entry.name == MULTISIG, "only the multisig contract acts for others")
-        machine = self._machine
-        signer, machine.origin = machine.origin, owner
-        try:
-            return machine.invoke(owner, self._depth + 1, contract, method, args)
-        finally:
-            machine.origin = signer
+        return self._machine.invoke(owner, self._depth + 1, contract, method, args)
 
 
 class Machine:
@@ -198,13 +194,17 @@ class Machine:
         self.storage.meter.charge(gas.ARGUMENT * count_values(method.encode_args(positional)))
         return self._nested(entry, method, caller.address, list(positional), depth)
 
-    def invoke(self, sender: Address, depth: int, contract: str, name: str, raw_args: bytes) -> Value:
-        """Run a method that is known by its name only, with canonical arguments, and return its canonical result."""
-        args = as_tuple(decode(raw_args), "arguments", max_items=MAX_ARGS)
+    def invoke(self, signer: Address, depth: int, contract: str, name: str, raw_args: bytes) -> Value:
+        """Run a method by its name and canonical arguments as if `signer` had called it; return its canonical result."""
+        args = _arguments(raw_args)
         self.storage.meter.charge(gas.ARGUMENT * count_values(args))
         entry, method = self.registry.route(contract, name)
         self._require_callable(entry, method, depth)
-        return method.returns.encode(self._nested(entry, method, sender, method.decode_args(args), depth))
+        origin, self.origin = self.origin, signer
+        try:
+            return method.returns.encode(self._nested(entry, method, signer, method.decode_args(args), depth))
+        finally:
+            self.origin = origin
 
     def require_enabled(self, entry: "Entry", method: MethodSpec) -> None:
         """Raise `ContractError` CONTRACT_DISABLED for a call that would write with a contract that is switched off."""
@@ -264,6 +264,14 @@ class Machine:
         values: Any = spec.encode(event)
         self.storage.meter.charge(gas.EVENT + gas.RECEIPT_BYTE * len(encode_trusted(values)))
         self.events.append(Event(entry.name, spec.name, values))
+
+
+def _arguments(raw: bytes) -> tuple[Value, ...]:
+    """Return the arguments of canonical bytes. What a library says of others is left out: a receipt must not depend on it."""
+    try:
+        return as_tuple(decode(raw), "arguments", max_items=MAX_ARGS)
+    except BadEncodingError as error:
+        raise ContractError(CoreError.BAD_ARGUMENTS, problem="not the canonical bytes of a list", bytes=len(raw)) from error
 
 
 def count_values(args: tuple[Value, ...]) -> int:

@@ -8,6 +8,7 @@ from typing import Any
 from ledger.policy import contract_address
 from ledger.types import Address
 from vm.abi import ContractSpec, FieldSpec, Json, MethodSpec, document
+from vm.context import MULTISIG
 from vm.contract import Contract
 from vm.contracts.asset import NAME as ASSET
 from vm.contracts.asset import Asset
@@ -15,6 +16,11 @@ from vm.contracts.charging import NAME as CHARGING
 from vm.contracts.charging import Charging
 from vm.contracts.governance import Governance
 from vm.contracts.governance_types import NAME as GOVERNANCE
+from vm.contracts.loan import NAME as LOAN
+from vm.contracts.loan import Loan
+from vm.contracts.multisig import Multisig
+from vm.contracts.order import NAME as ORDER
+from vm.contracts.order import StandingOrder
 from vm.contracts.schedule import NAME as SCHEDULE
 from vm.contracts.schedule import Schedule
 from vm.errors import ContractError, CoreError
@@ -99,6 +105,9 @@ def default_registry() -> Registry:
             ASSET: Asset,
             CHARGING: Charging,
             GOVERNANCE: Governance,
+            LOAN: Loan,
+            MULTISIG: Multisig,
+            ORDER: StandingOrder,
             SCHEDULE: Schedule,
         }
     )

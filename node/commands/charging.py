@@ -15,16 +15,41 @@ from datacar.amounts import format_motes
 from datacar.async_client import AsyncClient
 from datacar.replay import Replay, ReplayResult, ShowProgress
 from datacar.sessions_file import RealSession, Rejected, read_sessions
+from ledger.codec import Value
 from node.commands.connection import DEFAULT_RPC, DEFAULT_TIMEOUT, Rpc, Timeout
+from node.commands.contract_group import sends
 from node.commands.exits import Exit
 from node.commands.output import Json, print_json, print_pairs, print_table, progress, warn
+from vm.contracts.charging import NAME as CHARGING
+from vm.contracts.charging import Charging
+from vm.contracts.charging_types import TariffTerms
 from vm.quote import quote
+from vm.registry import default_registry
 from vm.tariff import Tariff, parse_tariff
 from vm.tariff_restrictions import UTC_OFFSET_MINUTES_MAX
 
-app = typer.Typer(help="Price charging sessions, and play real ones.", no_args_is_help=True, add_completion=False)
+app = typer.Typer(
+    help="Stations, tariffs and sessions; price them, and play real ones.", no_args_is_help=True, add_completion=False
+)
 
 TariffFile = Annotated[Path, typer.Option("--tariff", exists=True, dir_okay=False, help="An OCPI tariff object (JSON).")]
+UtcOffset = Annotated[
+    int,
+    typer.Option(
+        "--utc-offset-minutes",
+        min=-UTC_OFFSET_MINUTES_MAX,
+        max=UTC_OFFSET_MINUTES_MAX,
+        help="The site's local time, which the tariff's times, dates and days are about.",
+    ),
+]
+
+
+@app.command("publish-tariff")
+@sends(CHARGING, Charging.publish_tariff.__name__)
+def publish_tariff(tariff: TariffFile, utc_offset: UtcOffset = 0) -> tuple[Value, ...]:
+    """Publish an OCPI tariff, for good and for anybody's stations. Its id is the hash of its terms."""
+    terms = TariffTerms.of(parse_tariff(tariff.read_text(encoding="utf-8")), utc_offset)
+    return default_registry().method(CHARGING, Charging.publish_tariff.__name__).encode_args((terms,))
 
 
 @app.command()
@@ -50,15 +75,7 @@ def replay(
     tariff: TariffFile,
     rpc: Rpc = DEFAULT_RPC,
     timeout: Timeout = DEFAULT_TIMEOUT,
-    utc_offset: Annotated[
-        int,
-        typer.Option(
-            "--utc-offset-minutes",
-            min=-UTC_OFFSET_MINUTES_MAX,
-            max=UTC_OFFSET_MINUTES_MAX,
-            help="The site's local time, which the tariff's times, dates and days are about.",
-        ),
-    ] = 0,
+    utc_offset: UtcOffset = 0,
     as_json: Json = False,
 ) -> None:
     """Play real charging sessions through a running development network, and print what each station was paid.

@@ -16,10 +16,12 @@ from ledger.errors import DatacarError, UnavailableError
 from ledger.policy import format_address, parse_address
 from node import devnet as network
 from node import probe
+from node.commands.devnet_time import WentBackError, describe, parse_moment, parse_span, shown
 from node.commands.exits import usage
 from node.commands.output import Json, print_json, print_pairs, print_table, progress
 from node.commands.paths import state_home
 from node.devnet import Devnet, DevNode, NoDevnetError
+from node.devnet_time import move_time, network_time
 from node.process import stop
 
 DEFAULT_NODES: Final = 4
@@ -152,6 +154,38 @@ def fund(
     else:
         shown = {key: sent.get(key) for key in ("id", "status", "height")}
         print_pairs({"address": address, "amount": f"{format_motes(amount)} DATR", **shown})
+
+
+@app.command("time")
+def time_(
+    by_ms: Annotated[
+        int | None,
+        typer.Argument(metavar="[+SPAN]", help="How far ahead: +30d, +1h, +1d12h.", parser=parse_span, show_default=False),
+    ] = None,
+    to_ms: Annotated[
+        int | None, typer.Option("--to", metavar="TIME", help="A date or time (ISO-8601, UTC).", parser=parse_moment)
+    ] = None,
+    folder: Dir = None,
+    as_json: Json = False,
+) -> None:
+    """Show the network's time, or set it ahead: what falls due in between is done when this returns.
+
+    All nodes go together, also those that are down. Time never goes back. What waits for a block meanwhile may expire.
+    """
+    found = Devnet.load(_folder(folder))
+    if by_ms is not None and to_ms is not None:
+        raise typer.BadParameter("give a span or --to, not both")
+    before, now = None, network_time(found)
+    if to_ms is not None:
+        by_ms = to_ms - now.clock_ms
+        if by_ms <= 0:
+            raise WentBackError(to_ms, now.clock_ms)
+    if by_ms is not None:
+        before, now = now, move_time(found, by_ms)
+    if as_json:
+        print_json(describe(before, now))
+    else:
+        typer.echo(shown(before, now))
 
 
 def _folder(given: Path | None) -> Path:

@@ -29,7 +29,14 @@ ATTEST_EVERY_BLOCKS: Final = 40
 POLL_S: Final = 0.5
 DAY_MS: Final = 86_400_000
 
-app = typer.Typer(help="Propose, vote and rotate: who the members are.", no_args_is_help=True, add_completion=False)
+SERVED_METHODS: Final = frozenset({"propose_add_observer", "propose_promote", "propose_remove", "attest_synced"})
+"""Methods that the commands here serve under other names, with advice that those made of the contract cannot give."""
+
+app = typer.Typer(
+    help="Propose, vote and rotate: who the members are, and what the chain's rules are.",
+    no_args_is_help=True,
+    add_completion=False,
+)
 propose = typer.Typer(help="Propose a change of the members.", no_args_is_help=True, add_completion=False)
 app.add_typer(propose, name="propose")
 
@@ -142,6 +149,8 @@ def vote(
         proposal = expect_object(client.call("gov_get", id=number), "proposal")
         progress(session.describe(proposal))
         show_candidate(proposal)
+        for line in session.calls_of(client, proposal):
+            progress(f"  {line}")
         if record is not None:
             compare_with_record(proposal, record)
         advice = None
@@ -171,11 +180,15 @@ def list_(
 @app.command()
 def show(number: Number, rpc: Rpc = DEFAULT_RPC, timeout: Timeout = DEFAULT_TIMEOUT, as_json: Json = False) -> None:
     """Show a proposal with its votes."""
-    found = expect_object(call(rpc, timeout, "gov_get", id=number), "proposal")
+    with Client(rpc, timeout) as client:
+        found = expect_object(client.call("gov_get", id=number), "proposal")
+        calls = [] if as_json else session.calls_of(client, found)
     if as_json:
         print_json(found)
         return
-    print_pairs({name: value for name, value in found.items() if name not in ("votes", "candidate")})
+    print_pairs({name: value for name, value in found.items() if name not in ("votes", "candidate", "calls", "topics")})
+    for line in calls:
+        print_line(f"call {line}")
     for name, value in (found["candidate"] or {}).items():
         print_line(f"candidate {name}: {value}")
     for item in found["votes"]:

@@ -14,12 +14,14 @@ from datacar.receipt import Receipt
 from datacar.wallet import Wallet
 from ledger.errors import RejectedError
 from node.commands.connection import expect_object
+from node.commands.contract_view import View, money_of
 from node.commands.gov_advice import Advice, advise
 from node.commands.output import print_json, print_pairs, progress, warn
 from node.node_folder import GOVERNANCE_KEY_NAME
 from node.secret_files import read_seed
 from vm.contracts.governance_types import NAME as GOVERNANCE
 from vm.gas import max_gas_limit
+from vm.registry import default_registry
 
 GAS_LIMIT: Final = 10_000_000
 """Enough for any call in a committee of 256: which vote decides, and so costs more, is known only in its block."""
@@ -97,10 +99,22 @@ def confirm(question: str, *, yes: bool) -> None:
         typer.confirm(question, abort=True, err=True)
 
 
+def about(proposal: dict[str, Any]) -> str:
+    """Return what a proposal is for: a member, or calls and their topics."""
+    return f"{proposal['kind']} {proposal['member_id'] or ', '.join(proposal['topics'])}"
+
+
+def calls_of(client: Client, proposal: dict[str, Any]) -> list[str]:
+    """Return the calls that a proposal makes, each in a line: read here from what is voted on, not from the node's words."""
+    shown = View.of(default_registry(), money_of(client)).shown
+    planned = proposal["calls"] or ()
+    return [shown.call((each["contract"], each["method"], bytes.fromhex(each["raw_args"][2:]))) for each in planned]
+
+
 def describe(proposal: dict[str, Any]) -> str:
     """Return a proposal in one sentence."""
     said = f" ({proposal['reason']})" if proposal["reason"] else ""
-    what = f"{proposal['kind'].replace('_', ' ')} {proposal['member_id']}"
+    what = about(proposal).replace("_", " ")
     votes = f"{proposal['approvals']} of {proposal['need']} approvals"
     return f"proposal {proposal['id']} of {proposal['proposer']}: {what}{said}; {proposal['status']}, {votes}"
 
@@ -126,7 +140,7 @@ def table_row(proposal: dict[str, Any]) -> Sequence[object]:
     return (
         proposal["id"],
         proposal["status"],
-        f"{proposal['kind']} {proposal['member_id']}",
+        about(proposal),
         proposal["proposer"],
         proposal["approvals"],
         proposal["rejections"],

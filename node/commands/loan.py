@@ -16,7 +16,7 @@ from vm.loan.schedule import Payment, Schedule, quote
 from vm.loan.state import Instalment
 from vm.loan.terms import CENT, INSTALMENTS_MAX, NOTHING, RATE_MAX, Amortization, BadTermsError, DayCount, EarlyPayment, Terms
 
-app = typer.Typer(help="Quote a loan's schedule and payoff.", no_args_is_help=True, add_completion=False)
+app = typer.Typer(help="Offer, accept and repay loans; quote their schedules.", no_args_is_help=True, add_completion=False)
 
 _MONEY: Final = ("principal", "interest", "fees", "penalties", "due", "paid", "outstanding")
 _PLACES: Final = 2
@@ -72,7 +72,7 @@ def _payments(kind: Callable[..., Any], text: str) -> Any:
 
 @app.callback()
 def _loan() -> None:
-    """Quote a loan's schedule and payoff."""
+    """Offer, accept and repay loans; quote their schedules."""
 
 
 @app.command()

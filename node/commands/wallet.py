@@ -13,7 +13,7 @@ from datacar.wallet import Wallet
 from ledger.errors import BadEncodingError
 from ledger.policy import parse_address
 from ledger.transaction import MAX_REFERENCE_CHARS, Call
-from node.commands import wallet_files
+from node.commands import wallet_files, wallet_multisig
 from node.commands.account import show_account
 from node.commands.connection import DEFAULT_RPC, DEFAULT_TIMEOUT, Rpc, Timeout
 from node.commands.exits import usage
@@ -24,6 +24,7 @@ from node.commands.wallet_files import PasswordFile, WalletFile, check_address, 
 MAX_PHRASE_CHARS: Final = 1_024
 
 app = typer.Typer(help="Keys, balances and payments.", no_args_is_help=True, add_completion=False)
+app.add_typer(wallet_multisig.app, name="multisig")
 
 Name = Annotated[str, typer.Argument(help="The wallet's name.", parser=usage(check_name))]
 Account = Annotated[int, typer.Option("--account", min=0, max=2**31 - 1, help="Account in m/44'/1'/ACCOUNT'/0'/INDEX'.")]
@@ -98,7 +99,7 @@ def address(name: Name = DEFAULT_NAME, as_json: Json = False) -> None:
     """Print a wallet's address."""
     found = wallet_files.look(name)
     if as_json:
-        print_json({"name": found.name, "address": found.address})
+        print_json({"name": found.name, "address": found.address, "public_key": found.public_key or None})
     else:
         typer.echo(found.address)
 

@@ -1,5 +1,6 @@
 """Wallets on this machine: a keystore file each, its name, and the password that opens it."""
 
+import contextlib
 import os
 import re
 from dataclasses import dataclass
@@ -11,7 +12,7 @@ import typer
 from datacar import keystore
 from datacar.keys import key_path
 from datacar.wallet import Wallet
-from ledger.errors import BadEncodingError, NotFoundError
+from ledger.errors import BadEncodingError, DatacarError, NotFoundError
 from ledger.policy import parse_address
 
 PASSWORD_VARIABLE: Final = "DATACAR__CLIENT__PASSWORD"  # noqa: S105 - a name, no password
@@ -29,12 +30,13 @@ PasswordFile = Annotated[
 
 @dataclass(frozen=True, slots=True)
 class WalletFile:
-    """A wallet as its file shows it without the password."""
+    """A wallet as its file shows it without the password. `public_key` is 0x hex, empty in files of earlier versions."""
 
     name: str
     address: str
     path: str
     file: Path
+    public_key: str = ""
 
 
 def wallets_home() -> Path:
@@ -59,9 +61,15 @@ def check_address(text: str) -> str:
 def save(name: str, wallet: Wallet, password: str, *, account: int, index: int) -> WalletFile:
     """Write a wallet's words, locked with `password`. Raises `KeystoreExistsError`: nothing is ever overwritten."""
     file = _file_of(name)
-    labels = {"address": wallet.address, "path": key_path(account, index), "account": str(account), "index": str(index)}
+    labels = {
+        "address": wallet.address,
+        "public_key": "0x" + wallet.key.public_key.hex(),
+        "path": key_path(account, index),
+        "account": str(account),
+        "index": str(index),
+    }
     keystore.write(file, keystore.lock(wallet.mnemonic.encode(), password, kind=KIND, public=labels))
-    return WalletFile(name, wallet.address, labels["path"], file)
+    return WalletFile(name, wallet.address, labels["path"], file, labels["public_key"])
 
 
 def check_free(name: str) -> None:
@@ -78,7 +86,7 @@ def look(name: str) -> WalletFile:
             "not_found", f"there is no wallet {name}", hint="`datacar wallet list` shows them, `wallet new` makes one", name=name
         )
     public = keystore.read(file).public
-    return WalletFile(name, public.get("address", ""), public.get("path", ""), file)
+    return WalletFile(name, public.get("address", ""), public.get("path", ""), file, public.get("public_key", ""))
 
 
 def unlock(name: str, password: str) -> Wallet:
@@ -98,6 +106,15 @@ def names() -> list[str]:
     home = wallets_home()
     found = [file.stem for file in home.glob(f"*{_SUFFIX}")] if home.is_dir() else []
     return sorted(name for name in found if _NAME.fullmatch(name))
+
+
+def readable() -> list[WalletFile]:
+    """Return the wallets whose files can be read, sorted by name; a damaged one is no hindrance for the others."""
+    found = []
+    for name in names():
+        with contextlib.suppress(DatacarError, OSError):
+            found.append(look(name))
+    return found
 
 
 def read_password(file: Path | None, *, confirm: bool = False) -> str:

@@ -6,24 +6,25 @@ Heights, counts and times are integers, amounts decimal strings of motes, bytes 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import fields
 from decimal import Decimal
-from typing import Final
+from typing import Any, Final
 
 from ledger.block import Header
 from ledger.certificate import QuorumCertificate
-from ledger.codec import Value
+from ledger.codec import Value, as_tuple, decode
 from ledger.committee import Committee
+from ledger.errors import InvalidInputError
 from ledger.parameters import ChainParameters
 from ledger.policy import format_address
-from ledger.transaction import Call, Transaction
+from ledger.transaction import MAX_ARGS, Call, Transaction
 from ledger.types import MOTES_PER_DATR, BlockHash
 from node.api import PeerStatus, TxStatus
 from node.rpc.jsonrpc import Json
 from node.rpc.printable import printable
 from node.rpc.schema import Schema
-from vm.abi import MethodSpec
 from vm.abi_json import call_to_json, receipt_to_json, untyped_to_json, value_to_json
 from vm.abi_types import Kind, TypeSpec
-from vm.contracts.governance_types import ActionKind, MemberRecord, Nominee, ProposalStatus, Role, Tally
+from vm.contracts.governance_types import ActionKind, MemberRecord, Nominee, ProposalStatus, Role, Tally, Topic
+from vm.contracts.planned_calls import PlannedCall
 from vm.errors import ContractError
 from vm.registry import Registry
 
@@ -74,6 +75,14 @@ _FIXED_HEADER: Final = {"height": INTEGER, "view": INTEGER, "proposer": TEXT, "t
 _HEADER: Final = {item.name: _FIXED_HEADER.get(item.name, HASH) for item in fields(Header)}
 _ERROR: Final = shape(code=INTEGER, message=TEXT, data={"type": "object"})
 CALL: Final = shape(contract=TEXT, method=TEXT, args={"type": ["object", "array"]})
+_PLANNED_CALL: Final = shape(
+    contract=TEXT,
+    method=TEXT,
+    args=nullable({"type": "object"}) | {"description": "null where they do not fit the contract"},
+    raw_args=HEX | {"description": "the list of arguments in canonical bytes"},
+    text=TEXT,
+    problem=nullable(TEXT) | {"description": "why the call would fail as things stand"},
+)
 _PLACE: Final = {"height": nullable(INTEGER), "index": nullable(INTEGER), "receipt": nullable(ref("Receipt"))}
 _RECEIPT_PROOF: Final = nullable(HEX) | {"description": "ledger.proof: transaction and receipt, certified"}
 
@@ -143,7 +152,12 @@ COMPONENTS: Final[dict[str, Schema]] = {
     "Proposal": shape(
         id=INTEGER,
         kind={"type": "string", "enum": [kind.value for kind in ActionKind]},
-        member_id=TEXT,
+        member_id=TEXT | {"description": "whom it is about; empty for a list of calls"},
+        topics=array({"type": "string", "enum": [topic.value for topic in Topic]})
+        | {"description": "what it is about; it needs what the topic that needs most does"},
+        calls=nullable(array(_PLANNED_CALL))
+        | {"description": "what the governance account would do, or did; null where it is about a member, or was closed undone"},
+        calls_sha256=nullable(HASH),
         candidate=nullable(
             shape(
                 public_key=HASH,
@@ -225,19 +239,37 @@ def call_view(registry: Registry, call: Call) -> Json:
         return {"contract": call.contract, "method": call.method, "args": untyped_to_json(call.args)}
 
 
-def call_text(registry: Registry, call: Call) -> str:
-    """Return a call as a person reads it, money in DATR: `asset.transfer(to=datr1..., amount=1.5 DATR)`."""
+def call_text(registry: Registry, call: Call, *, within: bool = False) -> str:
+    """Return a call as a person reads it, money in DATR: `asset.transfer(to=datr1..., amount=1.5 DATR)`.
+
+    Calls that it plans, for others to decide on, are shown like this too; those that they plan `within` them, as bytes.
+    """
     name = printable(f"{call.contract}.{call.method}")
     try:
         method = registry.method(call.contract, call.method)
         method.decode_args(call.args)
     except ContractError as error:
         return f"{name}(...), which cannot succeed: {printable(error.message)}"
-    return f"{name}({', '.join(_argument_texts(method, call.args))})"
+    texts = []
+    for param, value in zip(method.params, call.args, strict=True):
+        planned = _plans(param.type) and not within
+        texts.append(f"{param.name}=" + (_planned_text(registry, value) if planned else _value_text(param.type, value)))
+    return f"{name}({', '.join(texts)})"
 
 
-def _argument_texts(method: MethodSpec, args: Sequence[Value]) -> list[str]:
-    return [f"{param.name}={_value_text(param.type, value)}" for param, value in zip(method.params, args, strict=True)]
+def _plans(spec: TypeSpec) -> bool:
+    return spec.kind is Kind.LIST and spec.items[0].name == PlannedCall.__name__
+
+
+def _planned_text(registry: Registry, calls: Any) -> str:
+    """Return a list of planned calls in words; what is no call is said to be none."""
+    texts = []
+    for contract, method, raw_args in calls:
+        try:
+            texts.append(call_text(registry, _as_call(contract, method, raw_args), within=True))
+        except InvalidInputError:
+            texts.append(printable(f"{contract}.{method}") + "(...), whose arguments are no list")
+    return f"[{'; '.join(texts)}]"
 
 
 def _value_text(spec: TypeSpec, value: Value) -> str:
@@ -282,13 +314,16 @@ def member_view(member: MemberRecord) -> Json:
     }
 
 
-def proposal_view(tally: Tally) -> Json:
+def proposal_view(registry: Registry, tally: Tally) -> Json:
     """Return a proposal; approvals and rejections are the votes that count, or counted when it was decided."""
-    proposal = tally.proposal
+    proposal, digest = tally.proposal, tally.proposal.action.calls
     return {
         "id": proposal.id,
         "kind": proposal.action.kind.value,
         "member_id": proposal.action.member_id,
+        "topics": [Topic.MEMBERS.value] if digest is None else [topic.value for topic in digest.topics],
+        "calls": None if tally.calls is None else [_planned_call_view(registry, call) for call in tally.calls],
+        "calls_sha256": None if digest is None else hex_of(digest.sha256),
         "candidate": None if proposal.action.nominee is None else _nominee_view(proposal.action.nominee, tally.certificate),
         "proposer": proposal.proposer,
         "reason": proposal.reason,
@@ -302,6 +337,22 @@ def proposal_view(tally: Tally) -> Json:
         "rejections": tally.rejections,
         "need": tally.need,
     }
+
+
+def _planned_call_view(registry: Registry, call: PlannedCall) -> Json:
+    """Return a call that is voted on, with its arguments by name where they fit the contract as it is."""
+    plain = _as_call(call.contract, call.method, call.args)
+    text = call_text(registry, plain)
+    shown = {"contract": call.contract, "method": call.method, "args": None, "raw_args": hex_of(call.args), "text": text}
+    try:
+        return shown | call_to_json(registry, plain) | {"problem": None}
+    except ContractError as failure:
+        return shown | {"problem": failure.message}
+
+
+def _as_call(contract: str, method: str, raw_args: bytes) -> Call:
+    """Return a planned call as one of a transaction."""
+    return Call(contract, method, as_tuple(decode(raw_args), "arguments", max_items=MAX_ARGS))
 
 
 def _nominee_view(nominee: Nominee, certificate: bytes | None) -> Json:

@@ -12,8 +12,9 @@ from ledger.block import Receipt, Status
 from ledger.committee import quorum_size
 from ledger.transaction import Transaction
 from tests.governance_chain import GovernanceChain, block_hash, candidate, key_of, possession, voter
-from vm.contracts.governance import MAX_OPEN_BY_MEMBER, MAX_OPEN_PROPOSALS, Governance
+from vm.contracts.governance import Governance
 from vm.contracts.governance_state import touches_membership
+from vm.contracts.governance_voting import MAX_OPEN_BY_MEMBER, MAX_OPEN_PROPOSALS
 
 NAMES = ["a", "b", "c", "d", "e", "f", "g"]
 KEYS = [f"key {number}" for number in range(20)]

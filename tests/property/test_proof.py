@@ -268,7 +268,7 @@ def test_a_proof_says_what_it_is_about(chain: ProofChain) -> None:
     assert payment["events"][0] | {"fields": None} == {"index": 0, "contract": "asset", "name": "Transferred", "fields": None}
     [value] = said("account")["values"]
     assert (value["contract"], value["field"], value["of"]) == ("asset", "accounts", ["DATR", alice])
-    assert value["value"] == {"free": "29", "held": "0", "locked": "0"}
+    assert value["value"] == {"free": "29", "held": "0", "locked": "0", "frozen": False}
     [absent] = said("absent account")["values"]
     assert (absent["of"][1], absent["value"]) == (format_address(NOBODY), None)
     assert said("header")["kind"] == "header"

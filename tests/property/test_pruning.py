@@ -1,6 +1,6 @@
 """Laws of pruning: what is held reads as it did, what is not is refused, and nothing is left over or taken too much."""
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import pytest
 from hypothesis import given, settings
@@ -229,7 +229,7 @@ def test_receipts_of_the_oldest_snapshot_s_window_stay_and_of_the_block_before_i
     made = grown()
     for _ in range(12):
         made.add_block(1)
-    made.chain.parameters = replace(made.chain.parameters, tx_window_ms=4)  # blocks are a millisecond apart
+    made.chain.window_limit_ms = 4  # blocks are a millisecond apart
     made.chain.store.put_pins((Height(10),))
     finish(Pruner(made.chain, Keep(bodies=1, snapshot_every=10)))
     assert made.chain.window_start(made.chain.version(Height(10)).header) == 6

@@ -17,10 +17,12 @@ from ledger.crypto import public_key
 from ledger.parameters import ChainParameters
 from ledger.policy import KeyPolicy
 from ledger.transaction import Call, Transaction, TransactionBody, chain_tag_of
+from ledger.types import Motes
 from node.block_store import BlockStore
 from node.chain import Chain
 from node.sign_file import SignFile
 from tests.sim.disk import Contents, Disk
+from vm.contracts.asset import Allocation, Category, Schedule
 from vm.executor import Executor
 from vm.registry import default_registry
 
@@ -28,6 +30,8 @@ START_MS: Final = 1_700_000_000_000
 PARAMETERS: Final = ChainParameters(heartbeat_ms=3_000, tx_window_ms=60_000, gas_price_motes=2)
 SPARES: Final = 2
 GAS_LIMIT: Final = 400_000
+UNLOCKS: Final = 20
+UNLOCK_EVERY_MS: Final = 1_500
 ACCOUNT_SEEDS: Final = tuple(hashlib.sha256(b"simulated account %d" % number).digest() for number in range(11))
 ADDRESSES: Final = tuple(KeyPolicy.single(public_key(seed)).address for seed in ACCOUNT_SEEDS)
 
@@ -73,12 +77,21 @@ def make_network(members: int) -> Network:
         parameters=PARAMETERS,
         committee=make_committee([item.member for item in seated]),
         contracts={
-            **contract_arguments(distribution(Holders(*ADDRESSES[:4]), dev_ido(ADDRESSES[:10], ADDRESSES[10]), START_MS)),
+            **contract_arguments(_allocations()),
             **governance_arguments({item.member.id: item.account for item in seated}),
         },
     )
     genesis = make_genesis_block(spec)
     return Network(keys, genesis, _fresh_disk(genesis))
+
+
+def _allocations() -> tuple[Allocation, ...]:
+    """The distribution, with the technology part released a little every so often: each run has something in the calendar."""
+    parts = distribution(Holders(*ADDRESSES[:4]), dev_ido(ADDRESSES[:10], ADDRESSES[10]), START_MS)
+    [whole] = (part for part in parts if part.category is Category.TECHNOLOGY)
+    amount = Motes(whole.amount // UNLOCKS)
+    schedules = (Schedule(START_MS + UNLOCK_EVERY_MS * number, 1, amount) for number in range(1, UNLOCKS + 1))
+    return (*(part for part in parts if part is not whole), *(replace(whole, amount=amount, schedule=each) for each in schedules))
 
 
 def _fresh_disk(genesis: GenesisBlock) -> Contents:

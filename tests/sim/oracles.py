@@ -6,13 +6,13 @@ Nothing here asks a node what it thinks: a block counts when it is on a disk, a 
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, Self
+from typing import TYPE_CHECKING, Any, Final, Self
 
 from consensus.messages import Commit, Message, Signed, message_value, step_of
 from consensus.sign_state import SignState, position_of
 from ledger.block import Block, Header
 from ledger.certificate import BadCertificateError, QuorumCertificate
-from ledger.codec import as_int, decode, encode_trusted, fields
+from ledger.codec import decode, encode_trusted
 from ledger.committee import Committee
 from ledger.hashing import HASH_BYTES
 from ledger.state_tree import StateTree
@@ -25,7 +25,9 @@ from node.sign_file import _decode as decode_slot
 from p2p.messages import Application, Consensus
 from tests.sim.host import Host
 from tests.sim.trace import describe_consensus, short
-from vm.contracts.asset import SUPPLY
+from tests.supply import Totals
+from vm.contracts.asset import DATR, SUPPLY
+from vm.contracts.asset import NAME as ASSET
 from vm.contracts.governance_state import Membership, read_membership, touches_membership
 
 if TYPE_CHECKING:
@@ -220,14 +222,20 @@ class Oracles:
         self.tips[host.index] = Height(0 if data is None else int.from_bytes(data))
 
     def check_supply(self, host: Host) -> None:
-        """All accounts of the committed state add up to what genesis made."""
-        total = 0
-        for key, value in _State.of(host).pairs().items():
-            name = decode(key)
-            if isinstance(name, tuple) and name[:2] == ("asset", "accounts"):
-                total += sum(as_int(part, "balance") for part in fields(decode(value), 3, "balance"))
-        if total != SUPPLY:
-            self._violated("supply", f"{host.name} at h{self.tips.get(host.index, 0)}: accounts hold {total}, not {SUPPLY} motes")
+        """The money of the committed state adds up to what genesis made, and what the calendar was to release is released."""
+        totals, height = Totals(), self.tips.get(host.index, Height(0))
+        pairs = _State.of(host).pairs()
+        for key, value in pairs.items():
+            totals.add(key, value)
+        try:
+            totals.check()
+        except AssertionError as problem:
+            self._violated("supply", f"{host.name} at h{height}: {problem}")
+        if totals.supplies() != {DATR: SUPPLY}:
+            self._violated("supply", f"{host.name} at h{height}: there are {totals.supplies()}, not {SUPPLY} motes")
+        decided = self.decided.get(height)
+        if decided is not None and (late := _overdue_locks(pairs, decided.header.timestamp_ms)):
+            self._violated("calendar", f"{host.name} at h{height}: locks {late} were due before this block")
         self.counts["supply checks"] += 1
 
     # ---- messages on the wire
@@ -302,3 +310,15 @@ class Oracles:
 
     def _violated(self, oracle: str, text: str) -> None:
         self._world.violated(oracle, text)
+
+
+def _overdue_locks(pairs: Mapping[bytes, bytes], now_ms: int) -> list[int]:
+    """Return the numbers of locked parts that a block stamped `now_ms` or one before it should have released."""
+    found = []
+    for key, value in pairs.items():
+        name: Any = decode(key)
+        if name[:2] == (ASSET, "locks"):
+            lock: Any = decode(value)
+            if lock[2] and lock[3] is not None and lock[3][0] <= now_ms:
+                found.append(name[2][1])
+    return found

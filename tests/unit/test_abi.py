@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import pytest
 
 from ledger.block import Event
-from ledger.errors import BadEncodingError
+from ledger.errors import BadEncodingError, InvalidInputError
 from ledger.policy import format_address
 from ledger.transaction import Call
 from ledger.types import Address, Motes
@@ -201,7 +201,7 @@ def test_receipt_event_and_call_as_json() -> None:
 def test_what_the_abi_does_not_know_is_not_shown() -> None:
     registry = default_registry()
     with pytest.raises(ContractError, match="no such event"):
-        event_to_json(registry, Event("asset", "Minted", ()))
+        event_to_json(registry, Event("asset", "Melted", ()))
     with pytest.raises(ContractError, match="no such contract"):
         event_to_json(registry, Event("mint", "Minted", ()))
     with pytest.raises(ContractError, match="arguments"):
@@ -270,6 +270,39 @@ def test_contracts_that_cannot_be_defined() -> None:
         class Event(Contract, errors=_WrongError, events=(int,)):
             only: Item[U32]
             many: Map[U32, U32]
+
+
+def test_the_abi_says_by_which_fields_an_event_is_found() -> None:
+    """Nodes index addresses and 32-byte ids in events, also inside structures; amounts and texts they do not."""
+    events = {event["name"]: event["fields"] for event in default_registry().abi("asset")["events"]}
+    assert {field["name"]: field["indexed"] for field in events["Held"]} == {
+        "hold_id": True,
+        "owner": True,
+        "holder": True,
+        "purpose": False,
+        "amount": False,
+        "deadline_ms": False,
+        "symbol": False,
+    }
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """Two numbers in order."""
+
+    first: U8
+    last: U8
+
+    def __post_init__(self) -> None:
+        if self.last < self.first:
+            raise InvalidInputError("bad_span", "the last must not be before the first", hint="swap them")
+
+
+def test_parts_that_do_not_go_together_are_refused_like_any_wrong_value() -> None:
+    """A structure may refuse its parts; anybody can send such a one, so it must be nothing but a bad argument."""
+    assert type_spec(Span).decode((1, 2)) == Span(1, 2)
+    with pytest.raises(BadEncodingError, match="must not be before"):
+        type_spec(Span).decode((2, 1))
 
 
 if __name__ == "__main__":

@@ -100,13 +100,13 @@ class TestHolds:
         hold_id = hold_id_of(receipt)
         assert money(chain, alice) == (700, 300, 0)
         assert chain.query(Asset.get_hold, hold_id) == Hold(alice.address, TOY, "toy", Motes(300), deadline_ms)
-        assert [event.fields for event in receipt.events] == [(hold_id, alice.address, TOY, "toy", 300, deadline_ms)]
+        assert [event.fields for event in receipt.events] == [(hold_id, alice.address, TOY, "toy", 300, deadline_ms, "DATR")]
         assert code_of(chain.send(alice, Asset.transfer, BOB, Motes(701))) == "INSUFFICIENT_FUNDS"
 
     def test_captures_in_parts_until_it_is_used_up(self, chain: Chain, alice: Account) -> None:
         hold_id = hold_id_of(chain.send(alice, Toy.hold, alice.address, Motes(300)))
         receipt = chain.send(alice, Toy.capture, hold_id, Motes(100), BOB)
-        assert [event.fields for event in receipt.events] == [(hold_id, alice.address, BOB, 100, 200)]
+        assert [event.fields for event in receipt.events] == [(hold_id, alice.address, BOB, 100, 200, "DATR")]
         assert (money(chain, alice), money(chain, BOB)) == ((700, 200, 0), (100, 0, 0))
         assert code_of(chain.send(alice, Toy.capture, hold_id, Motes(201), BOB)) == "BAD_AMOUNT"
         assert code_of(chain.send(alice, Toy.capture, hold_id, Motes(0), BOB)) == "BAD_AMOUNT"
@@ -119,7 +119,7 @@ class TestHolds:
         hold_id = hold_id_of(chain.send(alice, Toy.hold, alice.address, Motes(300)))
         chain.send(alice, Toy.capture, hold_id, Motes(100), BOB)
         receipt = chain.send(alice, Toy.release, hold_id)
-        assert [event.fields for event in receipt.events] == [(hold_id, alice.address, 200)]
+        assert [event.fields for event in receipt.events] == [(hold_id, alice.address, 200, "DATR")]
         assert money(chain, alice) == (900, 0, 0)
         with pytest.raises(ContractError, match="no such hold"):
             chain.query(Asset.get_hold, hold_id)
@@ -194,8 +194,8 @@ class TestGenesis:
         chain = founded(technology, operation, free)
         assert money(chain, BOB) == (5, 0, SUPPLY * 18 // 100)
         assert chain.query(Asset.get_locks) == (
-            Lock(BOB, Category.TECHNOLOGY, technology.amount, schedule, None),
-            Lock(BOB, Category.OPERATION, operation.amount, None, TREASURY.address),
+            Lock(BOB, Category.TECHNOLOGY, technology.amount, schedule, None, technology.amount),
+            Lock(BOB, Category.OPERATION, operation.amount, None, TREASURY.address, operation.amount),
         )
         assert chain.query(Asset.supply) == SUPPLY == 800_000_000 * 10**8
 

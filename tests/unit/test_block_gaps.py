@@ -128,9 +128,9 @@ def test_block_is_bounded_in_count_and_bytes(chain: Chain) -> None:
     transactions = (payment(1), payment(2))
     built = build(chain, *transactions)
     chain.execute(built.header, transactions)
-    chain.parameters = replace(PARAMETERS, block_max_transactions=1)
+    chain.rules = replace(chain.rules, parameters=replace(PARAMETERS, block_max_transactions=1))
     assert "over its limits" in refused(chain, built, *transactions)
-    chain.parameters = replace(PARAMETERS, block_max_bytes=len(transactions[0].raw))
+    chain.rules = replace(chain.rules, parameters=replace(PARAMETERS, block_max_bytes=len(transactions[0].raw)))
     assert "over its limits" in refused(chain, built, *transactions)
 
 

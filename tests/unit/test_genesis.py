@@ -268,13 +268,19 @@ class TestDistribution:
         with pytest.raises(GenesisError, match="IDO accounts must receive"):
             presets.distribution(presets.Holders(*(holder,) * 4), ((holder, Motes(1)),), TIME_MS)
 
-    @pytest.mark.parametrize(
-        ("start", "months", "end"),
-        [("2024-01-31", 1, "2024-02-29"), ("2024-02-29", 48, "2028-02-29"), ("2024-02-29", 60, "2029-02-28")],
-    )
-    def test_months_keep_the_day_where_there_is_one(self, start: str, months: int, end: str) -> None:
-        start_ms, end_ms = (int(datetime.fromisoformat(f"{day}T12:30Z").timestamp()) * 1000 + 7 for day in (start, end))
-        assert presets.add_months(start_ms, months) == end_ms
+    def test_carm_parts_and_its_teams_months(self) -> None:
+        """10,000,000,000 units: 20, 15, 15, 15 and 35 %; the team's part comes in 24 equal months, the first after one."""
+        addresses = [Address(bytes([0, number]) + bytes(31)) for number in range(5)]
+        parts = presets.carm_distribution(presets.CarmHolders(*addresses), TIME_MS)
+        assert [(item.address, item.amount * 100 // presets.CARM_SUPPLY) for item in parts] == list(
+            zip(addresses, (20, 15, 15, 15, 35), strict=True)
+        )
+        assert sum(item.amount for item in parts) == presets.CARM_SUPPLY == 10**10 * 10**8
+        [team] = [item for item in parts if item.schedule is not None]
+        assert team.category is Category.TEAM
+        assert team.schedule is not None
+        assert team.schedule.first_ms == datetime(2025, 2, 1, tzinfo=UTC).timestamp() * 1000
+        assert (team.schedule.every_months, team.schedule.portion * 24) == (1, team.amount)
 
 
 class TestCertificates:

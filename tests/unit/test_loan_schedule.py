@@ -35,7 +35,7 @@ def test_fineract(vector: Vector) -> None:
 
 def test_the_vectors_are_all_there() -> None:
     """A file that is cut short or misread would test nothing."""
-    assert sum(len(vector.rows) for vector in vectors()) == 216
+    assert sum(len(vector.rows) for vector in vectors()) == 276
 
 
 def test_the_total_interest_of_a_rounded_annuity() -> None:
@@ -146,7 +146,9 @@ def test_the_finest_unit_is_the_mote() -> None:
         ({"retry_days": (3, 3)}, "retry_days"),
         ({"retry_days": (0, 3)}, "retry_days"),
         ({"retry_days": tuple(range(1, 33))}, "retry_days"),
+        ({"retry_days": (1, 367)}, "retry_days"),
         ({"default_days": 367}, "default_days"),
+        ({"fee_limit": -1}, "fee_limit"),
         ({"disbursed_on": parse_day("2026-01-31"), "due_day": 1, "business_days": BusinessDays.PREVIOUS}, "due_day"),
     ],
 )

@@ -4,7 +4,8 @@ A planted bug of `tests.mutants` that no other test saw has its test here.
 """
 
 from tests.governance_chain import GovernanceChain, rotation, voter
-from vm.contracts.governance import CHANGE_MS, ROTATION_MS, Governance
+from vm.contracts.governance import Governance
+from vm.contracts.governance_deeds import CHANGE_MS, ROTATION_MS
 
 
 def test_key_that_somebody_rotated_to_is_used_for_ever() -> None:

@@ -33,7 +33,7 @@ CONTRACT_METHODS: Final = {
     "contract_query", "mempool_status", "consensus_status", "consensus_members", "consensus_evidence",
     "state_get", "chain_proveHeader", "chain_listHandovers", "chain_getCommittee",
     "net_peers", "node_status", "node_capabilities", "gov_list", "gov_get",
-    "dev_faucet",
+    "dev_faucet", "dev_time", "dev_increaseTimeMs",
 }  # fmt: skip
 ALICE: Final = KeyPolicy.single(public_key(b"a" * 32)).address
 HEADER_FIELDS: Final = {
@@ -156,6 +156,7 @@ async def test_every_answer_fits_its_declared_schema(rpc: Rpc) -> None:
         ("contract_abi", {"name": "asset"}),
         ("contract_query", {"contract": "asset", "method": "balance_of", "args": [alice]}),
         ("dev_faucet", {"address": alice, "wait": "final"}),
+        ("dev_increaseTimeMs", {"ms": 1_000}),
         ("tx_send", {"raw": raw_of(proposal), "wait": "final"}),
         ("gov_get", {"id": 1}),
     ]

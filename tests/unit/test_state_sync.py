@@ -407,7 +407,7 @@ async def test_who_has_no_more_history_than_is_needed_stays(
     header, before = serving.chain.store.header(HEIGHT), serving.chain.store.header(Height(HEIGHT - 5))
     assert header is not None
     assert before is not None
-    fresh.parameters = replace(fresh.parameters, tx_window_ms=header.timestamp_ms - before.timestamp_ms - 1)
+    fresh.window_limit_ms = header.timestamp_ms - before.timestamp_ms - 1
     lowest = HEIGHT - 5
     monkeypatch.setattr(crew, "SLOW_S", 0.1)
 

@@ -1,266 +1,158 @@
-"""DATR: balances, holds and locked money. The one place that moves money; fees and every other contract go through it.
+"""DATR and issued assets: balances, holds, locked money. The one place that moves money; fees and other contracts go through it.
 
-Amounts are motes. At every point free + held + locked over all accounts equals the supply, which genesis fixes. Storage is keyed
-by the asset's symbol, so that issued assets can live beside the native one.
+At every point free + held + locked over all accounts equals the supply of each asset. Nothing ever mints DATR: genesis makes it.
+Methods without a symbol are about DATR. Here are the entry points; what they do is in `asset_accounts` (money in accounts),
+`asset_holds`, `asset_locks` (schedules and pools) and `asset_issuance` (issued assets, allowances, freezes).
 """
 
-from dataclasses import dataclass, replace
-from enum import StrEnum
-from typing import Annotated, Final
+from vm.context import Context
+from vm.contract import U32, U64, Address, Bytes32, Motes, genesis, read, require, scheduled, write
+from vm.contracts.asset_accounts import balance_key, has_keys, require_purpose, require_recipient
+from vm.contracts.asset_events import EVENTS, FeesSpent, Granted, Revoked
+from vm.contracts.asset_holds import Holds
+from vm.contracts.asset_issuance import Issuance
+from vm.contracts.asset_types import (
+    DATR,
+    FEES,
+    GOVERNANCE,
+    NAME,
+    SUPPLY,
+    Allocation,
+    Allocations,
+    AssetError,
+    AssetInfo,
+    AssetName,
+    Balance,
+    Category,
+    Decimals,
+    Freeze,
+    Hold,
+    Lock,
+    Mandate,
+    Payment,
+    Payments,
+    PoolRelease,
+    Purpose,
+    Reward,
+    Rewards,
+    Rights,
+    Schedule,
+    Statement,
+    Symbol,
+)
 
-from ledger.policy import CONTRACT_ACCOUNT, KEY_ACCOUNT, format_address
-from ledger.types import MOTES_PER_DATR
-from vm.context import NOBODY
-from vm.contract import U32, U64, Address, Bounds, Bytes32, Context, Contract, Map, Motes, genesis, read, require, write
-from vm.errors import ContractError
-from vm.storage import storage_key
-
-NAME: Final = "asset"
-DATR: Final = "DATR"
-SUPPLY: Final = Motes(800_000_000 * MOTES_PER_DATR)
-MAX_LOCKS: Final = 256
-
-Symbol = Annotated[str, Bounds(1, 12)]
-Purpose = Annotated[str, Bounds(1, 64)]
-
-
-class AssetError(StrEnum):
-    """Why money does not move."""
-
-    BAD_AMOUNT = "the amount cannot be used here"
-    BAD_DEADLINE = "the deadline must lie ahead"
-    BAD_RECIPIENT = "nobody could spend what this account receives"
-    BAD_SUPPLY = "the allocations must add up to the supply"
-    BAD_UNLOCK = "an unlock needs a schedule that can end or an authority, and not both"
-    INSUFFICIENT_FUNDS = "the account has too little free money"
-    NOT_PERMITTED = "the caller may not do this"
-    NOT_YET = "the hold's deadline has not passed"
-    UNKNOWN_HOLD = "there is no such hold, or it is used up"
-    UNKNOWN_MANDATE = "there is no such mandate, or it was revoked"
-
-
-class Category(StrEnum):
-    """What a genesis allocation is for."""
-
-    IDO = "ido"
-    TECHNOLOGY = "technology"
-    OPERATION = "operation"
-    FOUNDATION = "foundation"
-    MINING = "mining"
-    OTHER = "other"
-
-
-@dataclass(frozen=True, slots=True)
-class Balance:
-    """An account's money.
-
-    Args:
-        free: what it may spend
-        held: what holds keep for their holders
-        locked: what is released later
-    """
-
-    free: Motes
-    held: Motes
-    locked: Motes
-
-
-@dataclass(frozen=True, slots=True)
-class Hold:
-    """Money of `owner` that `holder` may capture, or give back.
-
-    Args:
-        amount: what is left of it
-        deadline_ms: from then on the owner may take it back
-    """
-
-    owner: Address
-    holder: Address
-    purpose: Purpose
-    amount: Motes
-    deadline_ms: U64
+__all__ = [
+    "DATR",
+    "FEES",
+    "GOVERNANCE",
+    "NAME",
+    "SUPPLY",
+    "Allocation",
+    "Asset",
+    "AssetError",
+    "AssetInfo",
+    "Balance",
+    "Category",
+    "Freeze",
+    "Hold",
+    "Lock",
+    "Mandate",
+    "Payment",
+    "PoolRelease",
+    "Reward",
+    "Rights",
+    "Schedule",
+    "balance_key",
+    "has_keys",
+]
 
 
-@dataclass(frozen=True, slots=True)
-class Mandate:
-    """Authority of `holder`, a contract, to draw money that `owner` has free, until the holder revokes it."""
-
-    owner: Address
-    holder: Address
-    purpose: Purpose
-
-
-@dataclass(frozen=True, slots=True)
-class Schedule:
-    """When locked money becomes free.
-
-    Args:
-        first_ms: the first release, Unix milliseconds
-        every_months: months between releases
-        portion: the size of each release; the last one takes the rest
-    """
-
-    first_ms: U64
-    every_months: U32
-    portion: Motes
-
-
-@dataclass(frozen=True, slots=True)
-class Lock:
-    """Locked money of `owner` and the terms of its release.
-
-    Args:
-        amount: what is still locked
-        schedule: released by the calendar, or
-        authority: released by this account's decision
-    """
-
-    owner: Address
-    category: Category
-    amount: Motes
-    schedule: Schedule | None
-    authority: Address | None
-
-
-@dataclass(frozen=True, slots=True)
-class Allocation:
-    """One part of the genesis distribution: free at once without a schedule or an authority, else locked."""
-
-    address: Address
-    amount: Motes
-    category: Category
-    schedule: Schedule | None
-    authority: Address | None
-
-
-@dataclass(frozen=True, slots=True)
-class Transferred:
-    """Free money went from one account to another."""
-
-    sender: Address
-    recipient: Address
-    amount: Motes
-
-
-@dataclass(frozen=True, slots=True)
-class Held:
-    """Free money of the owner was put aside for the holder."""
-
-    hold_id: Bytes32
-    owner: Address
-    holder: Address
-    purpose: Purpose
-    amount: Motes
-    deadline_ms: U64
-
-
-@dataclass(frozen=True, slots=True)
-class Captured:
-    """Held money was paid out; `left` is still held."""
-
-    hold_id: Bytes32
-    owner: Address
-    recipient: Address
-    amount: Motes
-    left: Motes
-
-
-@dataclass(frozen=True, slots=True)
-class Released:
-    """The rest of a hold is its owner's free money again."""
-
-    hold_id: Bytes32
-    owner: Address
-    amount: Motes
-
-
-@dataclass(frozen=True, slots=True)
-class Granted:
-    """A contract may draw the owner's free money from now on."""
-
-    mandate_id: Bytes32
-    owner: Address
-    holder: Address
-    purpose: Purpose
-
-
-@dataclass(frozen=True, slots=True)
-class Drawn:
-    """Free money of the owner was paid under a mandate."""
-
-    mandate_id: Bytes32
-    owner: Address
-    recipient: Address
-    amount: Motes
-
-
-@dataclass(frozen=True, slots=True)
-class Revoked:
-    """Nothing can be drawn under the mandate any more."""
-
-    mandate_id: Bytes32
-    owner: Address
-
-
-_NOTHING: Final = Balance(Motes(0), Motes(0), Motes(0))
-
-
-class Asset(Contract, errors=AssetError, events=(Transferred, Held, Captured, Released, Granted, Drawn, Revoked)):
-    """The native token DATR: 800,000,000 of 10^8 motes each, made at genesis and never more."""
-
-    accounts: Map[tuple[Symbol, Address], Balance]
-    supplies: Map[Symbol, Motes]
-    holds: Map[Bytes32, Hold]
-    mandates: Map[Bytes32, Mandate]
-    locks: Map[U32, Lock]
-    lock_counts: Map[Symbol, U32]
+class Asset(Holds, Issuance, errors=AssetError, events=EVENTS):
+    """The native token DATR, 800,000,000 of 10^8 motes each, made at genesis and never more; and assets that anybody issues."""
 
     @genesis
-    def distribute(self, allocations: tuple[Allocation, ...]) -> None:
-        """Create the supply. Errors: BAD_SUPPLY, BAD_AMOUNT, BAD_UNLOCK."""
+    def distribute(self, ctx: Context, allocations: tuple[Allocation, ...]) -> None:
+        """Create the supply of DATR. Errors: BAD_SUPPLY, BAD_AMOUNT, BAD_UNLOCK."""
         total = sum(item.amount for item in allocations)
         require(total == SUPPLY, AssetError.BAD_SUPPLY, need=SUPPLY, have=total)
-        for item in allocations:
-            require(item.amount > 0, AssetError.BAD_AMOUNT, amount=item.amount)
-            if item.schedule is None and item.authority is None:
-                self._give(item.address, item.amount)
-            else:
-                self._lock(item)
         self.supplies[DATR] = SUPPLY
+        self._plan_unlocks(ctx, DATR, self._allot(DATR, allocations))
+
+    # ---- payments
 
     @write
     def transfer(self, ctx: Context, to: Address, amount: Motes) -> None:
-        """Send free money of the caller. Errors: BAD_AMOUNT, BAD_RECIPIENT, INSUFFICIENT_FUNDS. Emits Transferred.
+        """Send free money of the caller. Errors: BAD_AMOUNT, BAD_RECIPIENT, FROZEN, INSUFFICIENT_FUNDS. Emits Transferred.
 
         Args:
             to: who receives it: an account with keys (only a contract may pay another contract's account)
             amount: motes, at least 1
         """
-        require(amount > 0, AssetError.BAD_AMOUNT, amount=amount)
-        _require_recipient(ctx, to)
-        self._take(ctx.sender, amount)
-        self._give(to, amount)
-        ctx.emit(Transferred(ctx.sender, to, amount))
+        self._pay(ctx, DATR, ctx.sender, to, amount)
+
+    @write
+    def send(self, ctx: Context, symbol: Symbol, to: Address, amount: Motes) -> None:
+        """As `transfer`, of any asset. Errors: as `transfer`. Emits Sent (Transferred for DATR)."""
+        self._pay(ctx, symbol, ctx.sender, to, amount)
+
+    @write
+    def transfer_batch(self, ctx: Context, symbol: Symbol, payments: Payments) -> None:
+        """Send free money of the caller to up to 256 accounts, to all or to none.
+
+        Errors: as `transfer`. Emits Sent (Transferred for DATR) for each.
+        """
+        self._pay_all(ctx, symbol, payments)
+
+    @write
+    def approve(self, ctx: Context, symbol: Symbol, spender: Address, amount: Motes) -> None:
+        """Let `spender` send up to `amount` of the caller's free money, instead of what was allowed before; 0 ends it.
+
+        Errors: NOT_PERMITTED (the spender is the caller), UNKNOWN_ASSET, FROZEN. Emits Approved.
+        """
+        self._approve(ctx, symbol, spender, amount)
+
+    @write
+    def transfer_from(self, ctx: Context, symbol: Symbol, owner: Address, to: Address, amount: Motes) -> None:
+        """Send free money of `owner` that the caller is allowed to spend.
+
+        Errors: INSUFFICIENT_ALLOWANCE, else as `transfer`. Emits Spent and Sent (Transferred for DATR).
+        """
+        self._spend(ctx, symbol, owner, amount)
+        self._pay(ctx, symbol, owner, to, amount)
+
+    # ---- holds
 
     @write
     def hold(self, ctx: Context, owner: Address, amount: Motes, purpose: Purpose, deadline_ms: U64) -> Bytes32:
         """Hold money of the transaction's signer for the calling contract. Returns the hold's id.
 
-        Errors: NOT_PERMITTED (called by a key account, or the owner did not sign), BAD_AMOUNT, BAD_DEADLINE, INSUFFICIENT_FUNDS.
-        Emits Held.
+        Errors: NOT_PERMITTED (called by a key account, or the owner did not sign), BAD_AMOUNT, BAD_DEADLINE, FROZEN,
+        INSUFFICIENT_FUNDS. Emits Held.
         """
-        require(ctx.sender != ctx.origin and owner == ctx.origin, AssetError.NOT_PERMITTED)
-        return self._hold(ctx, Hold(owner, ctx.sender, purpose, amount, deadline_ms))
+        return self._hold_of_signer(ctx, Hold(owner, ctx.sender, purpose, amount, deadline_ms))
 
     @write
     def hold_for(self, ctx: Context, holder: Address, amount: Motes, purpose: Purpose, deadline_ms: U64) -> Bytes32:
         """Hold money of the caller in favour of `holder`. Returns the hold's id.
 
-        Errors: NOT_PERMITTED (the caller is the holder), BAD_RECIPIENT, BAD_AMOUNT, BAD_DEADLINE, INSUFFICIENT_FUNDS. Emits Held.
+        Errors: NOT_PERMITTED (the caller is the holder), BAD_RECIPIENT, BAD_AMOUNT, BAD_DEADLINE, FROZEN, INSUFFICIENT_FUNDS.
+        Emits Held.
         """
-        require(holder != ctx.sender, AssetError.NOT_PERMITTED)
-        _require_recipient(ctx, holder)
-        return self._hold(ctx, Hold(ctx.sender, holder, purpose, amount, deadline_ms))
+        return self._hold_of_caller(ctx, Hold(ctx.sender, holder, purpose, amount, deadline_ms))
+
+    @write
+    def hold_asset(
+        self, ctx: Context, symbol: Symbol, owner: Address, amount: Motes, purpose: Purpose, deadline_ms: U64
+    ) -> Bytes32:
+        """As `hold`, of any asset. Errors: as `hold`. Emits Held."""
+        return self._hold_of_signer(ctx, Hold(owner, ctx.sender, purpose, amount, deadline_ms, symbol))
+
+    @write
+    def hold_asset_for(
+        self, ctx: Context, symbol: Symbol, holder: Address, amount: Motes, purpose: Purpose, deadline_ms: U64
+    ) -> Bytes32:
+        """As `hold_for`, of any asset. Errors: as `hold_for`. Emits Held."""
+        return self._hold_of_caller(ctx, Hold(ctx.sender, holder, purpose, amount, deadline_ms, symbol))
 
     @write
     def capture(self, ctx: Context, hold_id: Bytes32, amount: Motes, to: Address) -> None:
@@ -268,17 +160,7 @@ class Asset(Contract, errors=AssetError, events=(Transferred, Held, Captured, Re
 
         Errors: UNKNOWN_HOLD, NOT_PERMITTED, BAD_AMOUNT, BAD_RECIPIENT. Emits Captured.
         """
-        hold = self._held_by(ctx.sender, hold_id)
-        require(0 < amount <= hold.amount, AssetError.BAD_AMOUNT, amount=amount, held=hold.amount)
-        _require_recipient(ctx, to)
-        left = Motes(hold.amount - amount)
-        if left:
-            self.holds[hold_id] = replace(hold, amount=left)
-        else:
-            del self.holds[hold_id]
-        self._unhold(hold.owner, amount)
-        self._give(to, amount)
-        ctx.emit(Captured(hold_id, hold.owner, to, amount, left))
+        self._capture(ctx, hold_id, amount, to)
 
     @write
     def release(self, ctx: Context, hold_id: Bytes32) -> None:
@@ -292,6 +174,8 @@ class Asset(Contract, errors=AssetError, events=(Transferred, Held, Captured, Re
         require(hold.owner == ctx.sender, AssetError.NOT_PERMITTED)
         require(ctx.now_ms > hold.deadline_ms, AssetError.NOT_YET, now_ms=ctx.now_ms, deadline_ms=hold.deadline_ms)
         self._end(ctx, hold_id, hold)
+
+    # ---- mandates
 
     @write
     def grant(self, ctx: Context, owner: Address, purpose: Purpose) -> Bytes32:
@@ -307,18 +191,12 @@ class Asset(Contract, errors=AssetError, events=(Transferred, Held, Captured, Re
 
     @write
     def draw(self, ctx: Context, mandate_id: Bytes32, amount: Motes, to: Address) -> Motes:
-        """Pay up to `amount` of the owner's free money under a mandate; only its holder may. Returns what was paid, maybe nothing.
+        """Pay up to `amount` of the owner's free money under a mandate; only its holder may. Returns what was paid.
 
-        Errors: UNKNOWN_MANDATE, NOT_PERMITTED, BAD_RECIPIENT. Emits Drawn.
+        That is nothing where the owner has nothing or is frozen. Errors: UNKNOWN_MANDATE, NOT_PERMITTED, BAD_RECIPIENT.
+        Emits Drawn.
         """
-        mandate = self._mandate_of(ctx.sender, mandate_id)
-        _require_recipient(ctx, to)
-        paid = Motes(min(amount, self.accounts.get((DATR, mandate.owner), _NOTHING).free))
-        if paid:
-            self._take(mandate.owner, paid)
-            self._give(to, paid)
-            ctx.emit(Drawn(mandate_id, mandate.owner, to, paid))
-        return paid
+        return self._draw(ctx, mandate_id, amount, to)
 
     @write
     def revoke(self, ctx: Context, mandate_id: Bytes32) -> None:
@@ -327,20 +205,147 @@ class Asset(Contract, errors=AssetError, events=(Transferred, Held, Captured, Re
         del self.mandates[mandate_id]
         ctx.emit(Revoked(mandate_id, mandate.owner))
 
-    @read
-    def get_mandate(self, mandate_id: Bytes32) -> Mandate:
-        """Return a mandate. Errors: UNKNOWN_MANDATE (also when it was revoked)."""
-        return self.mandates.require(mandate_id, AssetError.UNKNOWN_MANDATE)
+    # ---- locked money
+
+    @scheduled
+    def unlock(self, ctx: Context, symbol: Symbol, number: U32) -> None:
+        """Free what a lock's schedule has released by now, and come again for the next release. Emits Unlocked."""
+        due_ms = self._release_due(ctx, symbol, number)
+        if due_ms is not None:
+            self._plan_unlocks(ctx, symbol, [(number, due_ms)])
+
+    @write
+    def release_pool(self, ctx: Context, number: U32, amount: Motes, to: Address, purpose: Statement) -> U32:
+        """Pay out of a pool; only its authority may. The decision is kept for all to see. Returns the release's number.
+
+        Errors: UNKNOWN_POOL, NOT_PERMITTED, NO_PURPOSE, BAD_AMOUNT, BAD_RECIPIENT, FROZEN. Emits PoolReleased.
+
+        Args:
+            number: the pool's place in `get_locks`
+            purpose: what it is for, in public
+        """
+        return self._release(ctx, number, amount, to, purpose)
+
+    @write
+    def pay_rewards(self, ctx: Context, number: U32, rewards: Rewards, purpose: Statement) -> U32:
+        """Pay up to 256 contributors out of a pool, all or none, by one decision. Returns the release's number.
+
+        Errors: as `release_pool`. Emits PoolReleased, and Rewarded for each.
+
+        Args:
+            number: the pool's place in `get_locks`
+            purpose: what they are for, in public
+        """
+        return self._reward(ctx, number, rewards, purpose)
+
+    # ---- issued assets
+
+    @write
+    def issue(
+        self, ctx: Context, symbol: Symbol, name: AssetName, decimals: Decimals, allocations: Allocations, rights: Rights
+    ) -> None:
+        """Issue a new asset; the caller is its issuer for ever.
+
+        Errors: BAD_SYMBOL, ASSET_EXISTS, MAX_SUPPLY, BAD_SUPPLY (there could never be any), BAD_AMOUNT, BAD_RECIPIENT,
+        BAD_UNLOCK. Emits Issued.
+
+        Args:
+            symbol: letters A-Z and digits; no other asset may have it
+            allocations: what exists at first, in smallest units; locked parts need a schedule
+        """
+        info = AssetInfo(symbol, name, decimals, ctx.sender, rights)
+        self._plan_unlocks(ctx, symbol, self._issue(ctx, info, allocations))
+
+    @write
+    def mint(self, ctx: Context, symbol: Symbol, to: Address, amount: Motes) -> None:
+        """Make more of an asset; only its issuer may, where it is mintable.
+
+        Errors: UNKNOWN_ASSET, NO_RIGHT, NOT_PERMITTED, BAD_AMOUNT, BAD_RECIPIENT, MAX_SUPPLY. Emits Minted.
+        """
+        self._mint(ctx, symbol, to, amount)
+
+    @write
+    def burn(self, ctx: Context, symbol: Symbol, amount: Motes) -> None:
+        """Destroy free money of the caller, where the asset is burnable (DATR is).
+
+        Errors: UNKNOWN_ASSET, NO_RIGHT, BAD_AMOUNT, FROZEN, INSUFFICIENT_FUNDS. Emits Burned.
+        """
+        self._burn(ctx, symbol, amount)
+
+    # ---- governance
+
+    @write
+    def freeze(self, ctx: Context, symbol: Symbol, account: Address, reason: Statement) -> None:
+        """Keep free money from leaving an account; governance may, and the issuer where the asset is freezable.
+
+        The account still receives, its holds can still be captured and given back, and it can pay for gas.
+        Errors: UNKNOWN_ASSET, NOT_PERMITTED, FROZEN (it is already). Emits Frozen.
+        """
+        self._freeze(ctx, symbol, account, reason)
+
+    @write
+    def unfreeze(self, ctx: Context, symbol: Symbol, account: Address) -> None:
+        """Let an account spend again; who froze it may, and governance.
+
+        Errors: UNKNOWN_ASSET, NOT_PERMITTED, NOT_FROZEN. Emits Unfrozen.
+        """
+        self._unfreeze(ctx, symbol, account)
+
+    @write
+    def spend_fees(self, ctx: Context, to: Address, amount: Motes, purpose: Statement) -> None:
+        """Pay out of the collected fees; only governance may.
+
+        Errors: NOT_PERMITTED, NO_PURPOSE, BAD_AMOUNT, BAD_RECIPIENT, FROZEN, INSUFFICIENT_FUNDS. Emits FeesSpent.
+        """
+        require(ctx.sender == GOVERNANCE, AssetError.NOT_PERMITTED)
+        require_purpose(purpose)
+        require(amount > 0, AssetError.BAD_AMOUNT, amount=amount)
+        require_recipient(ctx, to)
+        self._take(DATR, FEES, amount)
+        self._give(DATR, to, amount)
+        ctx.emit(FeesSpent(to, amount, purpose))
+
+    # ---- reading
 
     @read
     def balance_of(self, address: Address) -> Balance:
-        """Return an account's money; an account nobody paid yet has none."""
-        return self.accounts.get((DATR, address), _NOTHING)
+        """Return an account's DATR; an account nobody paid yet has none."""
+        return self._balance(DATR, address)
+
+    @read
+    def balance(self, symbol: Symbol, address: Address) -> Balance:
+        """Return what an account has of any asset."""
+        return self._balance(symbol, address)
 
     @read
     def supply(self) -> Motes:
-        """Return how much there is in all."""
+        """Return how much DATR there is in all."""
         return self.supplies.get(DATR, Motes(0))
+
+    @read
+    def supply_of(self, symbol: Symbol) -> Motes:
+        """Return how much there is of any asset. Errors: UNKNOWN_ASSET."""
+        return self.supplies.require(symbol, AssetError.UNKNOWN_ASSET)
+
+    @read
+    def get_asset(self, symbol: Symbol) -> AssetInfo:
+        """Return what an asset is. Errors: UNKNOWN_ASSET."""
+        return self._info(symbol)
+
+    @read
+    def list_assets(self, first: U32) -> tuple[AssetInfo, ...]:
+        """Return up to 64 issued assets in the order of their issue, from place `first` (0: the oldest) on."""
+        return self._infos_from(first)
+
+    @read
+    def allowance(self, symbol: Symbol, owner: Address, spender: Address) -> Motes:
+        """Return how much of the owner's free money the spender may send."""
+        return self.allowances.get((symbol, owner, spender), Motes(0))
+
+    @read
+    def get_freeze(self, symbol: Symbol, address: Address) -> Freeze | None:
+        """Return why an account is frozen; nothing when it is not."""
+        return self.freezes.get((symbol, address))
 
     @read
     def get_hold(self, hold_id: Bytes32) -> Hold:
@@ -348,90 +353,31 @@ class Asset(Contract, errors=AssetError, events=(Transferred, Held, Captured, Re
         return self.holds.require(hold_id, AssetError.UNKNOWN_HOLD)
 
     @read
+    def get_mandate(self, mandate_id: Bytes32) -> Mandate:
+        """Return a mandate. Errors: UNKNOWN_MANDATE (also when it was revoked)."""
+        return self.mandates.require(mandate_id, AssetError.UNKNOWN_MANDATE)
+
+    @read
     def get_locks(self) -> tuple[Lock, ...]:
-        """Return all locked money with the terms of its release, in the order of genesis."""
-        return tuple(self.locks[number] for number in range(self.lock_counts.get(DATR, 0)))
+        """Return all locked DATR with the terms of its release, in the order of genesis, also what was released meanwhile."""
+        return self._locks_of(DATR)
 
-    def reserve_fee(self, payer: Address, amount: int) -> None:
-        """Take what a transaction's gas may cost out of `payer`'s free money. Raises `ContractError` INSUFFICIENT_FUNDS."""
-        self._take(payer, amount)
+    @read
+    def get_locks_of(self, symbol: Symbol) -> tuple[Lock, ...]:
+        """As `get_locks`, of any asset."""
+        return self._locks_of(symbol)
 
-    def pay_fee(self, account: Address, amount: int) -> None:
-        """Put reserved gas money into an account: the unused part back to its payer, the fees to the fee account."""
-        self._give(account, amount)
+    @read
+    def get_release(self, number: U32) -> PoolRelease:
+        """Return a decision to pay out of a pool. Errors: UNKNOWN_RELEASE."""
+        return self.releases.require(number, AssetError.UNKNOWN_RELEASE)
 
-    def _take(self, owner: Address, amount: int) -> None:
-        balance = self.accounts.get((DATR, owner), _NOTHING)
-        if balance.free < amount:
-            raise ContractError(AssetError.INSUFFICIENT_FUNDS, account=format_address(owner), need=amount, have=balance.free)
-        self._put(owner, Balance(Motes(balance.free - amount), balance.held, balance.locked))
+    @read
+    def list_releases(self, first: U32) -> tuple[PoolRelease, ...]:
+        """Return up to 64 decisions to pay out of pools, in their order, from number `first` on."""
+        return self._releases_from(first)
 
-    def _give(self, owner: Address, amount: int) -> None:
-        balance = self.accounts.get((DATR, owner), _NOTHING)
-        self.accounts[DATR, owner] = Balance(Motes(balance.free + amount), balance.held, balance.locked)
-
-    def _put(self, owner: Address, balance: Balance) -> None:
-        """Store a balance that shrank: accounts without money leave the state."""
-        if balance == _NOTHING:
-            del self.accounts[DATR, owner]
-        else:
-            self.accounts[DATR, owner] = balance
-
-    def _hold(self, ctx: Context, hold: Hold) -> bytes:
-        require(hold.amount > 0, AssetError.BAD_AMOUNT, amount=hold.amount)
-        require(hold.deadline_ms > ctx.now_ms, AssetError.BAD_DEADLINE, now_ms=ctx.now_ms, deadline_ms=hold.deadline_ms)
-        self._take(hold.owner, hold.amount)
-        balance = self.accounts.get((DATR, hold.owner), _NOTHING)
-        self.accounts[DATR, hold.owner] = replace(balance, held=Motes(balance.held + hold.amount))
-        hold_id = ctx.new_id()
-        self.holds[hold_id] = hold
-        ctx.emit(Held(hold_id, hold.owner, hold.holder, hold.purpose, hold.amount, hold.deadline_ms))
-        return hold_id
-
-    def _held_by(self, holder: Address, hold_id: bytes) -> Hold:
-        hold = self.holds.require(hold_id, AssetError.UNKNOWN_HOLD)
-        require(hold.holder == holder, AssetError.NOT_PERMITTED)
-        return hold
-
-    def _mandate_of(self, holder: Address, mandate_id: bytes) -> Mandate:
-        mandate = self.mandates.require(mandate_id, AssetError.UNKNOWN_MANDATE)
-        require(mandate.holder == holder, AssetError.NOT_PERMITTED)
-        return mandate
-
-    def _unhold(self, owner: Address, amount: int) -> None:
-        balance = self.accounts[DATR, owner]
-        self._put(owner, replace(balance, held=Motes(balance.held - amount)))
-
-    def _end(self, ctx: Context, hold_id: bytes, hold: Hold) -> None:
-        del self.holds[hold_id]
-        self._unhold(hold.owner, hold.amount)
-        self._give(hold.owner, hold.amount)
-        ctx.emit(Released(hold_id, hold.owner, hold.amount))
-
-    def _lock(self, item: Allocation) -> None:
-        """Store locked money: it needs exactly one way out."""
-        schedule = item.schedule
-        ends = schedule is None or (schedule.portion > 0 and (schedule.every_months > 0 or schedule.portion >= item.amount))
-        require(ends and (schedule is None) != (item.authority is None), AssetError.BAD_UNLOCK)
-        number = self.lock_counts.get(DATR, 0)
-        require(number < MAX_LOCKS, AssetError.BAD_UNLOCK, limit=MAX_LOCKS)
-        self.lock_counts[DATR] = number + 1
-        self.locks[number] = Lock(item.address, item.category, item.amount, schedule, item.authority)
-        balance = self.accounts.get((DATR, item.address), _NOTHING)
-        self.accounts[DATR, item.address] = replace(balance, locked=Motes(balance.locked + item.amount))
-
-
-def has_keys(address: Address) -> bool:
-    """Return whether signatures can spend what this account receives: not a contract's account, and not the zero-filled one."""
-    return address[0] == KEY_ACCOUNT and address != NOBODY
-
-
-def _require_recipient(ctx: Context, to: Address) -> None:
-    """Refuse a slip of the hand that would lose money for ever; a contract knows which contracts it may pay."""
-    between_contracts = ctx.sender[0] == to[0] == CONTRACT_ACCOUNT
-    require(has_keys(to) or between_contracts, AssetError.BAD_RECIPIENT, account=format_address(to))
-
-
-def balance_key(address: Address) -> bytes:
-    """Return the state key of an account's DATR balance: what a balance proof is asked for."""
-    return storage_key(NAME, "accounts", (DATR, address))
+    def _plan_unlocks(self, ctx: Context, symbol: str, waiting: list[tuple[int, int]]) -> None:
+        """Have the calendar make the next release of these locks; one whose time has passed comes at once."""
+        for number, due_ms in waiting:
+            ctx.schedule(max(due_ms, ctx.now_ms + 1), self.unlock, symbol, number)

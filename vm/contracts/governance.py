@@ -1,92 +1,83 @@
-"""The members: who votes, who only follows, and how that changes (protocol, rules 13 and 14).
+"""What the members decide: who votes, who only follows, and by which rules the chain runs (protocol, rules 13 and 14).
 
-    propose -> vote ... vote -> executed by the vote that makes a quorum, or rejected when none is possible, or expired
+    propose -> vote ... vote -> executed by the vote that makes it enough, or rejected when that is impossible, or expired
 
 A change of the committee in block h makes the committee of h + 1, so there is at most one in a block; a vote that would make a
 second fails without a trace and is sent again. The contract checks what the chain knows. Whether the network would stay live
 is for the members to judge before they vote.
+
+All else is decided by proposals that are lists of calls: the vote that is enough makes them, all or none, as this contract's own
+account. What that may do to the chain's rules is below under "only by vote"; assets and other contracts know the account, too.
 """
 
-from collections.abc import Sequence
 from dataclasses import replace
 from hashlib import sha256
-from typing import Final
+from typing import Annotated
 
-from ledger.committee import MAX_MEMBERS, fault_tolerance, quorum_size
-from vm.context import RECENT_BLOCKS
-from vm.contract import U32, U64, Address, Bytes32, Context, Item, Map, Text, genesis, read, require, write
+from ledger.committee import fault_tolerance, quorum_size
+from ledger.policy import format_address
+from vm.contract import U8, U32, U64, Address, Bounds, Bytes32, Context, Text, genesis, read, require, write
 from vm.contracts.asset import has_keys
-from vm.contracts.governance_members import MemberRegister
+from vm.contracts.governance_auditors import AuditRegister
+from vm.contracts.governance_deeds import MemberDeeds
+from vm.contracts.governance_events import EVENTS
 from vm.contracts.governance_possession import Possession
+from vm.contracts.governance_rule_types import (
+    MAX_AUDITORS,
+    MAX_AUDITS_READ,
+    Audit,
+    AuditOpinion,
+    Auditor,
+    ParameterChange,
+    ParameterName,
+    Parameters,
+    RulesInfo,
+    Statement,
+    Subject,
+    ThresholdInfo,
+    Upgrade,
+    UpgradeName,
+)
+from vm.contracts.governance_rules import RuleBook
+from vm.contracts.governance_state import deciding_vote_gas
+from vm.contracts.governance_thresholds import topics_of
 from vm.contracts.governance_types import (
-    EVENTS,
-    MAX_RETIRED,
     Action,
     ActionKind,
-    AddressSet,
+    CallsDigest,
     Candidate,
     Certificate,
-    CertificateRotated,
     Certificates,
     CommitteeInfo,
     GovernanceAccount,
     GovernanceError,
-    KeyRotated,
     MemberName,
     MemberRecord,
     NodeRecord,
     Nominee,
-    OpenProposal,
-    Outcome,
     PeerAddress,
-    Proposal,
-    ProposalExecuted,
-    ProposalExpired,
-    ProposalRejected,
     ProposalStatus,
-    Proposed,
-    Reservation,
-    Retired,
     Role,
     Roster,
-    SyncAttested,
     Tally,
-    Vote,
-    Voted,
+    Topic,
 )
+from vm.contracts.governance_voting import Voting
+from vm.contracts.planned_calls import ContractName, PlannedCalls, check_calls
 
-MINUTE_MS: Final = 60_000
-DAY_MS: Final = 86_400_000
-DEFAULT_EXPIRY_MS: Final = 7 * DAY_MS
-MAX_EXPIRY_MS: Final = 30 * DAY_MS
-MIN_EXPIRY_MS: Final = MINUTE_MS
-GRACE_MS: Final = 7 * DAY_MS
-"""How long a replaced certificate still opens connections."""
-ROTATION_MS: Final = DAY_MS
-"""How long a member keeps its key: each change is a committee that every receipt's proof must name for ever."""
-CHANGE_MS: Final = MINUTE_MS
-"""How long it keeps its certificate or address: each change has every node read all members and renew its TLS contexts."""
-MAX_OPEN_PROPOSALS: Final = 32
-"""In all; beyond them a member opens its first one only, so no others' proposals are ever in its way."""
-MAX_OPEN_BY_MEMBER: Final = 4
-MAX_OBSERVERS: Final = 64
-FAULT_TOLERANT: Final = 4
-"""A committee that has once been this large never gets smaller: below, it bears no fault."""
+Changes = Annotated[tuple[ParameterChange, ...], Bounds(1, len(ParameterName))]
 
 
-class Governance(MemberRegister, errors=GovernanceError, events=EVENTS):
-    """Decides who is a member: validators vote, observers follow and may be promoted."""
-
-    proposals: Map[U64, Proposal]
-    proposal_count: Item[U64]
-    candidate_certificates: Map[U64, Certificate]  # by proposal, while it is open: nobody stores 4 KB for ever
+class Governance(Voting, MemberDeeds, RuleBook, AuditRegister, errors=GovernanceError, events=EVENTS):
+    """Decides who is a member and by which rules the chain runs: validators vote, observers follow, auditors speak."""
 
     @genesis
-    def found(self, committee: tuple[NodeRecord, ...], accounts: tuple[GovernanceAccount, ...]) -> None:
-        """Seat the first committee. Errors: UNKNOWN_MEMBER, BAD_ACCOUNT, ACCOUNT_TAKEN.
+    def found(self, committee: tuple[NodeRecord, ...], parameters: Parameters, accounts: tuple[GovernanceAccount, ...]) -> None:
+        """Seat the first committee. Errors: UNKNOWN_MEMBER, BAD_ACCOUNT, ACCOUNT_TAKEN, BAD_PARAMETER.
 
         Args:
             committee: the members of the genesis file
+            parameters: those of the genesis file
             accounts: who proposes and votes for them; a member without one cannot
         """
         of_member: dict[str, Address] = {}
@@ -100,6 +91,7 @@ class Governance(MemberRegister, errors=GovernanceError, events=EVENTS):
         for node in committee:
             self._seat(node, of_member.get(node.id), Role.VALIDATOR, 0)
         self._save_roster(Roster(0, 0, tuple(sorted(known)), ()))
+        self._found_rules(parameters)
 
     # ---- proposals
 
@@ -119,7 +111,7 @@ class Governance(MemberRegister, errors=GovernanceError, events=EVENTS):
         """
         fingerprint = sha256(candidate.certificate).digest()
         nominee = Nominee(candidate.public_key, fingerprint, candidate.p2p_address, candidate.account)
-        return self._propose(ctx, Action(ActionKind.ADD_OBSERVER, member_id, nominee), reason, expires_ms, candidate)
+        return self._propose(ctx, Action(ActionKind.ADD_OBSERVER, member_id, nominee, None), reason, expires_ms, candidate)
 
     @write
     def propose_promote(self, ctx: Context, member_id: MemberName, reason: Text, expires_ms: U64 | None) -> U64:
@@ -133,7 +125,7 @@ class Governance(MemberRegister, errors=GovernanceError, events=EVENTS):
             reason: what the other members should know
             expires_ms: the last block time to vote at, from a minute to 30 days ahead; 7 days from now if not given
         """
-        return self._propose(ctx, Action(ActionKind.PROMOTE, member_id, None), reason, expires_ms)
+        return self._propose(ctx, Action(ActionKind.PROMOTE, member_id, None, None), reason, expires_ms)
 
     @write
     def propose_remove(self, ctx: Context, member_id: MemberName, reason: Text, expires_ms: U64 | None) -> U64:
@@ -146,7 +138,23 @@ class Governance(MemberRegister, errors=GovernanceError, events=EVENTS):
             reason: what the other members should know, such as the evidence against it
             expires_ms: the last block time to vote at, from a minute to 30 days ahead; 7 days from now if not given
         """
-        return self._propose(ctx, Action(ActionKind.REMOVE, member_id, None), reason, expires_ms)
+        return self._propose(ctx, Action(ActionKind.REMOVE, member_id, None, None), reason, expires_ms)
+
+    @write
+    def propose_calls(self, ctx: Context, calls: PlannedCalls, reason: Text, expires_ms: U64 | None) -> U64:
+        """Propose that the governance account makes these calls, all or none, and approve of it. Returns the proposal's id.
+
+        The vote that decides makes them: where one fails the vote fails, and the proposal stays open. How many approvals it needs
+        is in `thresholds`: of the topics of its calls the one that needs most.
+        Errors: NOT_A_VALIDATOR, BAD_CALLS, BAD_EXPIRY, TOO_MANY_PROPOSALS, and where it is executed at once what the calls fail
+        with. Emits Proposed, Voted.
+
+        Args:
+            reason: what the other members should know
+            expires_ms: the last block time to vote at, from a minute to 30 days ahead; 7 days from now if not given
+        """
+        digest = CallsDigest(check_calls(ctx, calls, GovernanceError.BAD_CALLS), topics_of(calls))
+        return self._propose(ctx, Action(ActionKind.CALLS, "", None, digest), reason, expires_ms, calls=calls)
 
     @write
     def vote(self, ctx: Context, proposal_id: U64, approve: bool) -> ProposalStatus:
@@ -154,8 +162,9 @@ class Governance(MemberRegister, errors=GovernanceError, events=EVENTS):
 
         Only an approval executes it, even where a smaller committee has made the approvals enough meanwhile.
         Errors: NOT_A_VALIDATOR, UNKNOWN_PROPOSAL, PROPOSAL_CLOSED, PROPOSAL_EXPIRED, and where the vote decides, all that the
-        action may fail with: ONE_CHANGE_A_BLOCK, NOT_SYNCED, STALE_PROPOSAL and those of the propose methods. Emits Voted, then
-        ProposalExecuted, with CommitteeChanged where there is another committee, or ProposalRejected.
+        action may fail with: ONE_CHANGE_A_BLOCK, NOT_SYNCED, STALE_PROPOSAL and those of the propose methods, or the calls.
+        Emits Voted, then what the action or the calls emit (CommitteeChanged where there is another committee) and
+        ProposalExecuted, or ProposalRejected.
         """
         voter = self._voter(ctx)
         proposal = self.proposals.require(proposal_id, GovernanceError.UNKNOWN_PROPOSAL, proposal_id=proposal_id)
@@ -186,13 +195,7 @@ class Governance(MemberRegister, errors=GovernanceError, events=EVENTS):
 
         Errors: NOT_A_MEMBER, NOT_AN_OBSERVER, UNKNOWN_BLOCK, WRONG_HASH. Emits SyncAttested.
         """
-        member = self._member_of(ctx.sender)
-        require(member.role is Role.OBSERVER, GovernanceError.NOT_AN_OBSERVER, member_id=member.id)
-        found = ctx.block_hash(height)
-        require(found is not None, GovernanceError.UNKNOWN_BLOCK, height=height, tip=ctx.height - 1)
-        require(found == block_hash, GovernanceError.WRONG_HASH, height=height)
-        self.members[member.id] = replace(member, attested_height=max(height, member.attested_height))
-        ctx.emit(SyncAttested(member.id, height))
+        self._attest(ctx, height, block_hash)
 
     @write
     def rotate_key(self, ctx: Context, new_key: Bytes32, possession: Possession) -> None:
@@ -205,16 +208,7 @@ class Governance(MemberRegister, errors=GovernanceError, events=EVENTS):
         Args:
             possession: the new key's signature that it is for this member (`governance_possession`)
         """
-        member = self._member_of(ctx.sender)
-        _require_pause(ctx, member.changed.key_ms, ROTATION_MS, GovernanceError.ROTATED_TOO_SOON)
-        self._take_key(ctx, member.id, new_key, possession)
-        if member.role is Role.VALIDATOR:
-            self._change_committee(ctx, self._roster())
-        else:
-            self._bump()
-        changed = replace(member.changed, key_ms=ctx.now_ms)
-        self.members[member.id] = replace(member, public_key=new_key, changed=changed)
-        ctx.emit(KeyRotated(member.id, member.public_key, new_key))
+        self._rotate_key(ctx, new_key, possession)
 
     @write
     def rotate_certificate(self, ctx: Context, certificate: Certificate) -> None:
@@ -226,18 +220,7 @@ class Governance(MemberRegister, errors=GovernanceError, events=EVENTS):
         Args:
             certificate: X.509 in DER, Ed25519, self-signed
         """
-        member = self._member_of(ctx.sender)
-        _require_pause(ctx, member.changed.certificate_ms, CHANGE_MS, GovernanceError.CHANGED_TOO_SOON)
-        fingerprint = self._take_certificate(ctx, certificate, member.id)
-        held = self.certificates[member.id]
-        retired = tuple(item for item in held.retired if item.until_ms >= ctx.now_ms)
-        require(len(retired) < MAX_RETIRED, GovernanceError.TOO_MANY_CERTIFICATES, limit=MAX_RETIRED)
-        until_ms = ctx.now_ms + GRACE_MS
-        self.certificates[member.id] = Certificates(certificate, (*retired, Retired(held.current, until_ms)))
-        changed = replace(member.changed, certificate_ms=ctx.now_ms)
-        self.members[member.id] = replace(member, certificate_sha256=fingerprint, changed=changed)
-        self._bump()
-        ctx.emit(CertificateRotated(member.id, fingerprint, until_ms))
+        self._rotate_certificate(ctx, certificate)
 
     @write
     def set_address(self, ctx: Context, p2p_address: PeerAddress) -> None:
@@ -245,14 +228,95 @@ class Governance(MemberRegister, errors=GovernanceError, events=EVENTS):
 
         Errors: NOT_A_MEMBER, CHANGED_TOO_SOON, BAD_ADDRESS, ADDRESS_TAKEN. Emits AddressSet.
         """
-        member = self._member_of(ctx.sender)
-        _require_pause(ctx, member.changed.address_ms, CHANGE_MS, GovernanceError.CHANGED_TOO_SOON)
-        self._take_address(ctx, p2p_address, member.id)
-        del self.addresses[member.p2p_address]
-        changed = replace(member.changed, address_ms=ctx.now_ms)
-        self.members[member.id] = replace(member, p2p_address=p2p_address, changed=changed)
-        self._bump()
-        ctx.emit(AddressSet(member.id, p2p_address))
+        self._set_address(ctx, p2p_address)
+
+    # ---- only by vote
+
+    @write
+    def set_parameters(self, ctx: Context, changes: Changes) -> None:
+        """Give parameters of the chain other values, from the next block on.
+
+        Errors: ONLY_BY_VOTE, PARAMETER_TWICE, BAD_PARAMETER: outside of its bounds (`ledger.parameters`), tx_window_ms above
+        what it was at genesis, blocks without room for a deciding vote, or base_timeout_ms over timeout_cap_ms.
+        Emits ParameterSet for each.
+        """
+        self._require_vote(ctx)
+        self._set_parameters(ctx, changes, deciding_vote_gas(len(self._roster().validators)))
+
+    @write
+    def disable_contract(self, ctx: Context, contract: ContractName) -> None:
+        """Switch a contract off from the next block on: its write methods fail, what it has scheduled waits, reads go on.
+
+        Errors: ONLY_BY_VOTE, CANNOT_DISABLE (asset, governance, schedule), ALREADY_DISABLED, TOO_MANY_DISABLED.
+        Emits ContractDisabled.
+        """
+        self._require_vote(ctx)
+        self._disable(ctx, contract)
+
+    @write
+    def enable_contract(self, ctx: Context, contract: ContractName) -> None:
+        """Switch a contract on again from the next block on. Errors: ONLY_BY_VOTE, NOT_DISABLED. Emits ContractEnabled."""
+        self._require_vote(ctx)
+        self._enable(ctx, contract)
+
+    @write
+    def schedule_upgrade(self, ctx: Context, version: U32, height: U64, name: UpgradeName) -> None:
+        """Have every node run another version of the protocol from `height` on; nodes that cannot, stop there.
+
+        Errors: ONLY_BY_VOTE, UPGRADE_PENDING, BAD_VERSION (not a later one), BAD_HEIGHT (in less than 100 blocks).
+        Emits UpgradeScheduled.
+        """
+        self._require_vote(ctx)
+        self._schedule_upgrade(ctx, Upgrade(version, height, name))
+
+    @write
+    def cancel_upgrade(self, ctx: Context) -> None:
+        """Call the upgrade that lies ahead off. Errors: ONLY_BY_VOTE, NO_UPGRADE. Emits UpgradeCancelled."""
+        self._require_vote(ctx)
+        self._cancel_upgrade(ctx)
+
+    @write
+    def set_threshold(self, ctx: Context, topic: Topic, share: U32) -> None:
+        """Set how many validators must approve of what is about a topic, at once also of what is proposed already.
+
+        The consensus quorum is needed at least, for freeze and spending more than half. It takes what the topic needs now.
+        Errors: ONLY_BY_VOTE, BAD_THRESHOLD. Emits ThresholdSet.
+
+        Args:
+            share: of the validators, in 1/10,000, rounded up; all but the tolerated faulty are enough for members and thresholds
+        """
+        self._require_vote(ctx)
+        self._set_threshold(ctx, topic, share)
+
+    @write
+    def add_auditor(self, ctx: Context, name: MemberName, account: Address) -> None:
+        """Let an account audit under a name; it needs no node and gets no vote.
+
+        Errors: ONLY_BY_VOTE, BAD_MEMBER_ID, MEMBER_EXISTS, BAD_ACCOUNT, AUDITOR_EXISTS, ACCOUNT_TAKEN, TOO_MANY_AUDITORS.
+        Emits AuditorAdded.
+        """
+        self._require_vote(ctx)
+        require(name not in self.members, GovernanceError.MEMBER_EXISTS, member_id=name)
+        require(account not in self.accounts, GovernanceError.ACCOUNT_TAKEN, account=format_address(account))
+        self._add_auditor(ctx, name, account)
+
+    @write
+    def remove_auditor(self, ctx: Context, name: MemberName) -> None:
+        """Let an auditor audit no more; what it said stays. Errors: ONLY_BY_VOTE, UNKNOWN_AUDITOR. Emits AuditorRemoved."""
+        self._require_vote(ctx)
+        self._remove_auditor(ctx, name)
+
+    # ---- what an auditor does
+
+    @write
+    def audit(self, ctx: Context, subject: Subject, opinion: AuditOpinion, statement: Statement) -> U64:
+        """Put an opinion on the chain, for ever. Returns the audit's id. Errors: NOT_AN_AUDITOR. Emits Audited.
+
+        Args:
+            subject: what it is about, such as `asset.release/3`
+            statement: in words; the hash of a longer report, say
+        """
+        return self._audit(ctx, subject, opinion, statement)
 
     # ---- reads
 
@@ -285,8 +349,8 @@ class Governance(MemberRegister, errors=GovernanceError, events=EVENTS):
         found = self.proposals.require(proposal_id, GovernanceError.UNKNOWN_PROPOSAL, proposal_id=proposal_id)
         if found.status is ProposalStatus.OPEN and ctx.now_ms > found.expires_ms:
             found = replace(found, status=ProposalStatus.EXPIRED)
-        certificate = self.candidate_certificates.get(proposal_id)
-        return replace(self._tally(found), certificate=certificate)
+        certificate, calls = self.candidate_certificates.get(proposal_id), self.proposal_calls.get(proposal_id)
+        return replace(self._tally(found), certificate=certificate, calls=calls)
 
     @read
     def open_proposals(self, ctx: Context) -> tuple[U64, ...]:
@@ -298,147 +362,40 @@ class Governance(MemberRegister, errors=GovernanceError, events=EVENTS):
         """Return the id of the newest proposal, or 0."""
         return self.proposal_count.get(0)
 
-    # ---- voting
+    @read
+    def rules(self, ctx: Context) -> RulesInfo:
+        """Return what nodes go by from the next block on: parameters, disabled contracts, versions."""
+        return self._rules(ctx)
 
-    def _propose(
-        self, ctx: Context, action: Action, reason: str, expires_ms: int | None, candidate: Candidate | None = None
-    ) -> int:
-        proposer = self._voter(ctx)
-        until_ms = _expiry(ctx, expires_ms)
-        listed = self._clear(ctx, self.open.get(()))
-        own = sum(item.proposer == proposer.id for item in listed)
-        limit = MAX_OPEN_BY_MEMBER if len(listed) < MAX_OPEN_PROPOSALS else 1
-        require(own < limit, GovernanceError.TOO_MANY_PROPOSALS, open=len(listed), proposer=proposer.id, own=own, limit=limit)
-        self._check(action)
-        number = self.proposal_count.get(0) + 1
-        self.proposal_count.set(number)
-        reserved = None
-        if candidate is not None:
-            self._check_candidate(ctx, action.member_id, candidate)
-            self.candidate_certificates[number] = candidate.certificate
-            reserved = Reservation(action.member_id, sha256(candidate.certificate).digest(), candidate.p2p_address)
-        self.open.set((*listed, OpenProposal(number, proposer.id, until_ms, reserved)))
-        ctx.emit(Proposed(number, action.kind, action.member_id, proposer.id, until_ms))
-        status = ProposalStatus.OPEN
-        made = Proposal(number, action, proposer.id, reason, ctx.height, ctx.now_ms, until_ms, status, (), None)
-        self._cast(ctx, made, proposer, approve=True)
-        return number
+    @read
+    def thresholds(self) -> Annotated[tuple[ThresholdInfo, ...], Bounds(0, len(Topic))]:
+        """Return how many approvals each topic needs of the committee as it is."""
+        return self._thresholds()
 
-    def _cast(self, ctx: Context, proposal: Proposal, voter: MemberRecord, *, approve: bool) -> ProposalStatus:
-        """Put a vote in the place of the voter's last one, drop votes that count no more, and decide what can be decided."""
-        others = [vote for vote in proposal.votes if vote.member_id != voter.id and self._counts(vote)]
-        votes = sorted((*others, Vote(voter.id, ctx.height, approve)), key=lambda vote: vote.member_id)
-        tally = self._summed(replace(proposal, votes=tuple(votes)), votes)
-        ctx.emit(Voted(proposal.id, voter.id, approve, tally.approvals, tally.rejections, tally.need))
-        if approve and tally.approvals >= tally.need:
-            self._execute(ctx, proposal)
-            self._close(ctx, tally, ProposalStatus.EXECUTED)
-            ctx.emit(ProposalExecuted(proposal.id, proposal.action.kind, proposal.action.member_id))
-            return ProposalStatus.EXECUTED
-        if len(self._roster().validators) - tally.rejections < tally.need:
-            self._close(ctx, tally, ProposalStatus.REJECTED)
-            ctx.emit(ProposalRejected(proposal.id))
-            return ProposalStatus.REJECTED
-        self.proposals[proposal.id] = tally.proposal
-        return ProposalStatus.OPEN
+    @read
+    def auditors(self) -> Annotated[tuple[Auditor, ...], Bounds(0, MAX_AUDITORS)]:
+        """Return the auditors, ascending by name."""
+        return self.auditor_list.get(())
 
-    def _close(self, ctx: Context, tally: Tally, status: ProposalStatus) -> None:
-        number = tally.proposal.id
-        outcome = Outcome(ctx.height, tally.approvals, tally.rejections, tally.need)
-        if tally.proposal.action.nominee is not None:
-            del self.candidate_certificates[number]
-        self.proposals[number] = replace(tally.proposal, status=status, outcome=outcome)
-        self.open.set(tuple(item for item in self.open.get(()) if item.id != number))
+    @read
+    def get_audit(self, audit_id: U64) -> Audit:
+        """Return what an auditor said. Errors: UNKNOWN_AUDIT."""
+        return self.audits.require(audit_id, GovernanceError.UNKNOWN_AUDIT, audit_id=audit_id)
 
-    def _clear(self, ctx: Context, listed: tuple[OpenProposal, ...]) -> tuple[OpenProposal, ...]:
-        left = tuple(item for item in listed if item.expires_ms >= ctx.now_ms)
-        if left != listed:
-            self.open.set(left)
-        for item in listed:
-            if item.expires_ms < ctx.now_ms:
-                if item.reserved is not None:
-                    del self.candidate_certificates[item.id]
-                ctx.emit(ProposalExpired(item.id))
-        return left
+    @read
+    def audits_of(self, subject: Subject, first: U32, limit: U8) -> Annotated[tuple[Audit, ...], Bounds(0, MAX_AUDITS_READ)]:
+        """Return what was said of a subject, oldest first.
 
-    def _tally(self, proposal: Proposal) -> Tally:
-        if (outcome := proposal.outcome) is not None:
-            return Tally(proposal, outcome.approvals, outcome.rejections, outcome.need, None)
-        return self._summed(proposal, [vote for vote in proposal.votes if self._counts(vote)])
+        Args:
+            first: how many to pass over
+            limit: at most so many, and 64
+        """
+        return self._audits_of(subject, first, limit)
 
-    def _summed(self, proposal: Proposal, counted: Sequence[Vote]) -> Tally:
-        approvals = sum(vote.approve for vote in counted)
-        need = quorum_size(len(self._roster().validators))
-        return Tally(proposal, approvals, len(counted) - approvals, need, None)
+    @read
+    def last_audit(self) -> U64:
+        """Return the id of the newest audit, or 0."""
+        return self.audit_count.get(0)
 
-    def _counts(self, vote: Vote) -> bool:
-        """Return whether the voter still votes; one that left and came back under the same id must vote again."""
-        member = self.members.get(vote.member_id)
-        return member is not None and member.role is Role.VALIDATOR and member.since_height <= vote.height
-
-    # ---- actions
-
-    def _check(self, action: Action) -> None:
-        """Fail where the action could not be executed as things stand, whatever the block and the attestations say."""
-        roster = self._roster()
-        if action.nominee is not None:
-            require(len(roster.observers) < MAX_OBSERVERS, GovernanceError.TOO_MANY_MEMBERS, limit=MAX_OBSERVERS)
-            self._check_nominee(action.member_id, action.nominee)
-            return
-        member, n = self._member(action.member_id), len(roster.validators)
-        if action.kind is ActionKind.PROMOTE:
-            require(member.role is Role.OBSERVER, GovernanceError.NOT_AN_OBSERVER, member_id=member.id)
-            require(n < MAX_MEMBERS, GovernanceError.TOO_MANY_MEMBERS, limit=MAX_MEMBERS)
-        elif member.role is Role.VALIDATOR:
-            require(n not in (1, FAULT_TOLERANT), GovernanceError.TOO_FEW_MEMBERS, have=n)
-
-    def _execute(self, ctx: Context, proposal: Proposal) -> None:
-        action, roster = proposal.action, self._roster()
-        self._check(action)
-        if (new := action.nominee) is not None:
-            certificate = self.candidate_certificates[proposal.id]
-            node = NodeRecord(action.member_id, new.public_key, certificate, new.p2p_address)
-            self._seat(node, new.account, Role.OBSERVER, ctx.height)
-            self._save_roster(replace(roster, observers=tuple(sorted((*roster.observers, action.member_id)))))
-            return
-        member, created = self._member(action.member_id), proposal.created_height
-        require(member.since_height <= created, GovernanceError.STALE_PROPOSAL, since=member.since_height, proposed=created)
-        if action.kind is ActionKind.PROMOTE:
-            self._promote(ctx, roster, member)
-        else:
-            self._remove(ctx, roster, member)
-
-    def _promote(self, ctx: Context, roster: Roster, member: MemberRecord) -> None:
-        age = ctx.height - member.attested_height
-        attested = member.attested_height > 0 and age <= RECENT_BLOCKS
-        require(attested, GovernanceError.NOT_SYNCED, attested_height=member.attested_height, height=ctx.height)
-        self.members[member.id] = replace(member, role=Role.VALIDATOR, since_height=ctx.height)
-        observers = tuple(name for name in roster.observers if name != member.id)
-        validators = tuple(sorted((*roster.validators, member.id)))
-        self._change_committee(ctx, replace(roster, validators=validators, observers=observers))
-
-    def _remove(self, ctx: Context, roster: Roster, member: MemberRecord) -> None:
-        """Take a member off; its keys and certificates stay used for ever."""
-        del self.members[member.id], self.certificates[member.id], self.addresses[member.p2p_address]
-        if member.account is not None:
-            del self.accounts[member.account]
-        if member.role is Role.OBSERVER:
-            self._save_roster(replace(roster, observers=tuple(name for name in roster.observers if name != member.id)))
-        else:
-            validators = tuple(name for name in roster.validators if name != member.id)
-            self._change_committee(ctx, replace(roster, validators=validators))
-
-
-def _expiry(ctx: Context, expires_ms: int | None) -> int:
-    """Return the last block time at which a new proposal can be voted on."""
-    until_ms = ctx.now_ms + DEFAULT_EXPIRY_MS if expires_ms is None else expires_ms
-    least_ms, limit_ms = ctx.now_ms + MIN_EXPIRY_MS, ctx.now_ms + MAX_EXPIRY_MS
-    right = least_ms <= until_ms <= limit_ms
-    require(right, GovernanceError.BAD_EXPIRY, expires_ms=until_ms, least_ms=least_ms, limit_ms=limit_ms)
-    return until_ms
-
-
-def _require_pause(ctx: Context, last_ms: int, pause_ms: int, error: GovernanceError) -> None:
-    """Fail with when it may be done again, unless it was never done (0) or so long ago."""
-    next_ms = last_ms + pause_ms
-    require(last_ms == 0 or ctx.now_ms >= next_ms, error, now_ms=ctx.now_ms, next_ms=next_ms)
+    def _require_vote(self, ctx: Context) -> None:
+        require(ctx.sender == ctx.contract, GovernanceError.ONLY_BY_VOTE)

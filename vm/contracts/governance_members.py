@@ -10,6 +10,7 @@ from ledger.crypto import is_valid_public_key
 from ledger.policy import format_address
 from vm.contract import U64, Address, Bytes32, Context, Contract, Item, Map, require
 from vm.contracts.asset import has_keys
+from vm.contracts.governance_events import CommitteeChanged
 from vm.contracts.governance_possession import POSSESSION_GAS, proves_possession
 from vm.contracts.governance_types import (
     MEMBER_ID,
@@ -17,7 +18,6 @@ from vm.contracts.governance_types import (
     Candidate,
     Certificates,
     Changed,
-    CommitteeChanged,
     GovernanceError,
     MemberName,
     MemberRecord,

@@ -1,4 +1,4 @@
-"""The governance contract's types, events and errors (protocol, rule 13)."""
+"""The governance contract's errors, and the types of members and proposals (protocol, rule 13)."""
 
 import re
 from dataclasses import dataclass
@@ -8,6 +8,7 @@ from typing import Annotated, Final
 from ledger.committee import MAX_CERTIFICATE_BYTES, MAX_MEMBERS
 from vm.contract import U32, U64, Address, Bounds, Bytes32, Text
 from vm.contracts.governance_possession import Possession
+from vm.contracts.planned_calls import PlannedCalls
 
 NAME: Final = "governance"
 MAX_ADDRESS_CHARS: Final = 255
@@ -17,6 +18,8 @@ MEMBER_ID: Final = re.compile(r"[a-z0-9](?:[a-z0-9._-]{0,30}[a-z0-9])?", re.ASCI
 HOST_PORT: Final = re.compile(r"(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\]):([1-9][0-9]{0,4})", re.ASCII)
 
 MemberName = Annotated[str, Bounds(1, 32)]
+AboutMember = Annotated[str, Bounds(0, 32)]
+"""Of a proposal: the member it is about; empty where it is about none."""
 PeerAddress = Annotated[str, Bounds(0, MAX_ADDRESS_CHARS)]
 Certificate = Annotated[bytes, Bounds(0, MAX_CERTIFICATE_BYTES)]
 
@@ -28,37 +31,55 @@ def is_host_port(text: str) -> bool:
 
 
 class GovernanceError(StrEnum):
-    """Why the members stay as they are."""
+    """Why the members, or the chain's rules, stay as they are."""
 
-    ACCOUNT_TAKEN = "the account is another member's"
+    ACCOUNT_TAKEN = "the account is another member's or auditor's"
     ADDRESS_TAKEN = "the P2P address is another member's, or is proposed for one"
-    BAD_ACCOUNT = "a member's account needs keys"
+    ALREADY_DISABLED = "the contract is disabled already"
+    AUDITOR_EXISTS = "there is an auditor of this name"
+    BAD_ACCOUNT = "a member's or auditor's account needs keys"
     BAD_ADDRESS = "the P2P address is not host:port"
+    BAD_CALLS = "the calls cannot be made: each needs its arguments in canonical bytes, and all together are bounded"
     BAD_CERTIFICATE = "the certificate is empty"
     BAD_EXPIRY = "a proposal must expire within the time allowed from now"
+    BAD_HEIGHT = "an upgrade needs more blocks of notice"
     BAD_KEY = "the key is not a valid Ed25519 key"
     BAD_MEMBER_ID = "a member id has 1 to 32 characters of a-z, 0-9 and, inside, . _ and -"
+    BAD_PARAMETER = "the parameter must be within its bounds"
     BAD_POSSESSION = "the key did not sign that it is for this member and account"
+    BAD_THRESHOLD = "the share of the validators must be within what is safe and what there is, in 1/10,000"
+    BAD_VERSION = "an upgrade must be to a later version"
+    CANNOT_DISABLE = "the chain cannot do without this contract"
     CERTIFICATE_USED = "the certificate is or was a member's, or is proposed for one"
     CHANGED_TOO_SOON = "the member has changed this less than a minute ago"
     KEY_USED = "the key is or was a member's"
     MEMBER_EXISTS = "there is a member of this id"
+    NO_UPGRADE = "no upgrade lies ahead"
     NOT_A_MEMBER = "the caller's account is no member's"
     NOT_A_VALIDATOR = "only a member with a vote may do this"
+    NOT_AN_AUDITOR = "the caller's account is no auditor's"
     NOT_AN_OBSERVER = "the member is not an observer"
+    NOT_DISABLED = "the contract is not disabled"
     NOT_SYNCED = "the observer has not attested to a recent block"
     ONE_CHANGE_A_BLOCK = "this block changes the committee already; try again in the next one"
+    ONLY_BY_VOTE = "only a proposal that was voted for can do this: see propose_calls"
+    PARAMETER_TWICE = "a parameter can be set once only"
     PROPOSAL_CLOSED = "the proposal is decided already"
     PROPOSAL_EXPIRED = "the proposal has expired"
     ROTATED_TOO_SOON = "the member has rotated its key less than a day ago"
     STALE_PROPOSAL = "the member has joined or changed its role since this was proposed"
     TOO_FEW_MEMBERS = "so few members could not decide, or bear no fault any more"
+    TOO_MANY_AUDITORS = "there is no place for one more auditor"
     TOO_MANY_CERTIFICATES = "too many certificates of this member are in their grace period"
+    TOO_MANY_DISABLED = "too many contracts are disabled"
     TOO_MANY_MEMBERS = "there is no place for one more"
     TOO_MANY_PROPOSALS = "too many proposals are open"
+    UNKNOWN_AUDIT = "there is no such audit"
+    UNKNOWN_AUDITOR = "there is no such auditor"
     UNKNOWN_BLOCK = "the block is not one of the last"
     UNKNOWN_MEMBER = "there is no such member"
     UNKNOWN_PROPOSAL = "there is no such proposal"
+    UPGRADE_PENDING = "an upgrade lies ahead: cancel it first"
     WRONG_HASH = "the block of this height has another hash"
 
 
@@ -75,6 +96,20 @@ class ActionKind(StrEnum):
     ADD_OBSERVER = "add_observer"
     PROMOTE = "promote"
     REMOVE = "remove"
+    CALLS = "calls"
+
+
+class Topic(StrEnum):
+    """What a proposal is about: how many approvals it needs depends on it (`governance_thresholds`)."""
+
+    MEMBERS = "members"
+    PARAMETERS = "parameters"
+    CONTRACTS = "contracts"
+    UPGRADE = "upgrade"
+    THRESHOLDS = "thresholds"
+    FREEZE = "freeze"
+    SPENDING = "spending"
+    OTHER = "other"
 
 
 class ProposalStatus(StrEnum):
@@ -134,12 +169,26 @@ class Nominee:
 
 
 @dataclass(frozen=True, slots=True)
+class CallsDigest:
+    """Calls as their proposal keeps them for ever; the calls themselves are kept while it is open, and once it is executed.
+
+    Args:
+        sha256: of the calls in canonical bytes
+        topics: what they are about, each once, ascending
+    """
+
+    sha256: Bytes32
+    topics: Annotated[tuple[Topic, ...], Bounds(1, len(Topic))]
+
+
+@dataclass(frozen=True, slots=True)
 class Action:
-    """What a proposal does to whom; only an addition has a nominee."""
+    """What a proposal does to whom; only an addition has a nominee, only a list of calls has those."""
 
     kind: ActionKind
-    member_id: MemberName
+    member_id: AboutMember
     nominee: Nominee | None
+    calls: CallsDigest | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,7 +210,7 @@ class Outcome:
 
     Args:
         height: the block that executed or rejected it
-        need: the quorum of the committee that decided
+        need: how many approvals it took
     """
 
     height: U64
@@ -198,8 +247,9 @@ class Tally:
     """A proposal with the votes that count: those of the members that vote now, or that did when it was decided.
 
     Args:
-        need: the approvals that execute it, the quorum of that committee
+        need: the approvals that execute it
         certificate: that of the nominee; none once the proposal is closed
+        calls: those to be made, or made; none where it is about a member, or was closed without being executed
     """
 
     proposal: Proposal
@@ -207,6 +257,7 @@ class Tally:
     rejections: U32
     need: U32
     certificate: Certificate | None
+    calls: PlannedCalls | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,6 +277,7 @@ class OpenProposal:
     proposer: MemberName
     expires_ms: U64
     reserved: Reservation | None
+    has_calls: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -308,109 +360,3 @@ class CommitteeInfo:
     quorum: U32
     faults: U32
     members: Annotated[tuple[MemberRecord, ...], Bounds(0, MAX_MEMBERS)]
-
-
-# ---- events
-
-
-@dataclass(frozen=True, slots=True)
-class Proposed:
-    """A proposal can be voted on."""
-
-    proposal_id: U64
-    kind: ActionKind
-    member_id: MemberName
-    proposer: MemberName
-    expires_ms: U64
-
-
-@dataclass(frozen=True, slots=True)
-class Voted:
-    """A member voted; the numbers are those after its vote."""
-
-    proposal_id: U64
-    member_id: MemberName
-    approve: bool
-    approvals: U32
-    rejections: U32
-    need: U32
-
-
-@dataclass(frozen=True, slots=True)
-class ProposalExecuted:
-    """A proposal found its quorum and was carried out."""
-
-    proposal_id: U64
-    kind: ActionKind
-    member_id: MemberName
-
-
-@dataclass(frozen=True, slots=True)
-class ProposalRejected:
-    """A proposal can find no quorum any more."""
-
-    proposal_id: U64
-
-
-@dataclass(frozen=True, slots=True)
-class ProposalExpired:
-    """A proposal that had expired left the list of open ones."""
-
-    proposal_id: U64
-
-
-@dataclass(frozen=True, slots=True)
-class CommitteeChanged:
-    """From the next block on, this committee votes."""
-
-    epoch: U64
-    members: U32
-    quorum: U32
-
-
-@dataclass(frozen=True, slots=True)
-class SyncAttested:
-    """An observer's account named a recent block."""
-
-    member_id: MemberName
-    height: U64
-
-
-@dataclass(frozen=True, slots=True)
-class KeyRotated:
-    """A member has another consensus key; the old one is never valid again."""
-
-    member_id: MemberName
-    old_key: Bytes32
-    new_key: Bytes32
-
-
-@dataclass(frozen=True, slots=True)
-class CertificateRotated:
-    """A member has another TLS certificate; the old one is valid until `old_until_ms`."""
-
-    member_id: MemberName
-    certificate_sha256: Bytes32
-    old_until_ms: U64
-
-
-@dataclass(frozen=True, slots=True)
-class AddressSet:
-    """A member is reached elsewhere."""
-
-    member_id: MemberName
-    p2p_address: PeerAddress
-
-
-EVENTS: Final = (
-    Proposed,
-    Voted,
-    ProposalExecuted,
-    ProposalRejected,
-    ProposalExpired,
-    CommitteeChanged,
-    SyncAttested,
-    KeyRotated,
-    CertificateRotated,
-    AddressSet,
-)

@@ -9,7 +9,7 @@ what stays unpaid goes on bearing interest in the periods after, none after the 
 """
 
 from dataclasses import replace
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, Self
 
 from ledger.errors import InvalidInputError, invariant
 from ledger.types import Motes
@@ -54,7 +54,7 @@ class Account:
         self.book = book
 
     @classmethod
-    def opened(cls, terms: Terms, book: Book) -> "Account":
+    def opened(cls, terms: Terms, book: Book) -> Self:
         """Return the account of a loan on the day its money moves."""
         planned = terms.instalment(terms.principal, terms.instalments - terms.principal_grace)
         lent = terms.principal
@@ -67,9 +67,14 @@ class Account:
         return half_up(numerator, denominator, self.terms.minor_unit)
 
     @property
+    def interest_owed(self) -> int:
+        """Return the interest that fell due, and what has accrued since, as far as it is unpaid."""
+        return self.state.due_interest + self._accrued_unpaid
+
+    @property
     def payoff(self) -> int:
         """Return what closes the loan today: principal, accrued and unpaid interest, fees and penalties."""
-        return self.state.owed + self.state.due - self.state.due_principal + self._accrued_unpaid
+        return self.state.owed + self.interest_owed + self.state.due_fee + self.state.due_penalty
 
     @property
     def is_closed(self) -> bool:
@@ -110,9 +115,22 @@ class Account:
         """Charge a fee on an instalment that has fallen due."""
         self._charge(number, "fee", amount)
 
+    def oldest_overdue(self) -> Instalment | None:
+        """Return the first instalment that fell due with principal or interest unpaid, None when there is none."""
+        if not self.state.due_principal + self.state.due_interest:
+            return None
+        number = self.state.oldest_open
+        while not (row := self.instalment(number)).is_overdue:
+            number += 1
+        return row
+
     def instalment(self, number: int) -> Instalment:
         """Return an instalment as far as it is known: one that neither fell due nor was paid ahead is empty."""
         return self.book.get(number) or Instalment(number, self.terms.due_on(number))
+
+    def is_late(self, row: Instalment) -> bool:
+        """Return whether an instalment is charged the late fee when its grace days are over."""
+        return bool(row.outstanding)
 
     def bill(self) -> None:
         """Go to the due day of the running period's instalment, fix what it asks for, and begin the next period."""
@@ -324,7 +342,7 @@ class Account:
         """Charge the late fee once on each instalment that is unpaid when its grace days are over."""
         number = self.state.next_late
         while number < self.state.number and self.terms.due_on(number) + self.terms.grace_days < self.state.day:
-            if self.terms.late_fee and self.instalment(number).outstanding:
+            if self.terms.late_fee and self.is_late(self.instalment(number)):
                 self._charge(number, "penalty", self.terms.late_fee)
             number += 1
         if number != self.state.next_late:

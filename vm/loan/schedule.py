@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from ledger.errors import invariant
+from ledger.types import Motes
 from vm.calendar import Day
 from vm.loan.account import Account
 from vm.loan.state import Book, Instalment
@@ -26,7 +27,7 @@ class Row:
     """An instalment of the schedule, and the principal that is left when it is paid (`balance`, motes)."""
 
     instalment: Instalment
-    balance: int
+    balance: Motes
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,19 +57,30 @@ class _Draft:
         self._drafts[number] = instalment
 
 
-def schedule(account: Account) -> Schedule:
-    """Return the schedule of an account seen from the day it has reached. The account stays as it is."""
-    ahead = Account(account.terms, account.state, _Draft(account.book))
-    while ahead.state.number <= ahead.terms.instalments:
+def draft(account: Account) -> Account:
+    """Return a copy of an account to look ahead with: the account and its book stay as they are."""
+    return Account(account.terms, account.state, _Draft(account.book))
+
+
+def rows(account: Account, last: int) -> tuple[Row, ...]:
+    """Return the instalments up to number `last` seen from the day the account has reached. The account stays as it is."""
+    ahead = draft(account)
+    while ahead.state.number <= last:
         ahead.settle_due()
         ahead.bill()
-    balance, rows = int(account.terms.principal), list[Row]()
-    for number in range(1, account.terms.instalments + 1):
+    balance, found = int(account.terms.principal), list[Row]()
+    for number in range(1, last + 1):
         instalment = ahead.instalment(number)
         balance -= instalment.principal
-        rows.append(Row(instalment, balance))
-    invariant(balance == 0, "a schedule repays exactly the principal")
-    return Schedule(Day(account.state.day), tuple(rows), account.payoff)
+        found.append(Row(instalment, Motes(balance)))
+    return tuple(found)
+
+
+def schedule(account: Account) -> Schedule:
+    """Return the schedule of an account seen from the day it has reached. The account stays as it is."""
+    found = rows(account, account.terms.instalments)
+    invariant(found[-1].balance == 0, "a schedule repays exactly the principal")
+    return Schedule(Day(account.state.day), found, account.payoff)
 
 
 def replay(terms: Terms, payments: Iterable[Payment], day: Day) -> tuple[Account, int]:

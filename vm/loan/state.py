@@ -55,6 +55,11 @@ class Instalment:
         """Return what is still to be paid of it."""
         return self.due - self.paid
 
+    @property
+    def is_overdue(self) -> bool:
+        """Return whether principal or interest of it is unpaid once it fell due; fees alone make nothing overdue."""
+        return self.principal + self.interest > self.principal_paid + self.interest_paid
+
 
 @dataclass(frozen=True, slots=True)
 class LoanState:

@@ -6,9 +6,10 @@ exact fractions of integers; each amount of the schedule is rounded half up once
 
 from dataclasses import dataclass
 from enum import StrEnum
+from itertools import pairwise
 from typing import Annotated, Final, NoReturn
 
-from ledger.errors import InvalidInputError
+from ledger.errors import BadEncodingError
 from ledger.types import MOTES_PER_DATR, Motes
 from vm.abi_types import U8, U16, U32, Bounds
 from vm.calendar import UTC_OFFSET_MINUTES_MAX, BusinessDays, Day, UtcOffset, add_months, business_day, date_of
@@ -51,11 +52,12 @@ class EarlyPayment(StrEnum):
     REAMORTISE = "reamortise"
 
 
-class BadTermsError(InvalidInputError):
-    """Terms no loan can have: `bad_terms`, naming the field."""
+class BadTermsError(BadEncodingError):
+    """Terms no loan can have: `bad_terms`, naming the field. As arguments of a call they are as bad as bytes that are none."""
 
     def __init__(self, field: str, why: str) -> None:
-        super().__init__("bad_terms", f"{field} {why}", hint="correct this term and try again", field=field)
+        super().__init__(f"{field} {why}", hint="correct this term and try again", field=field)
+        self.reason = "bad_terms"
         self.field = field
 
 
@@ -82,6 +84,7 @@ class Terms:
         grace_days: days after the due day before the late fee
         retry_days: days after the due day on which collection is tried again
         default_days: days an instalment is overdue before the lender may call default
+        fee_limit: motes of other fees that the lender may charge on one instalment
     """
 
     principal: Motes
@@ -102,12 +105,14 @@ class Terms:
     grace_days: U16 = 0
     retry_days: RetryDays = ()
     default_days: U16 = 90
+    fee_limit: Motes = NOTHING
 
     def __post_init__(self) -> None:
         self._check_ranges()
         self._check_units()
-        if any(later <= earlier for earlier, later in zip((0, *self.retry_days), self.retry_days, strict=False)):
-            self._refuse("retry_days", "must be days after the due day, in order, each once")
+        days = (0, *self.retry_days)
+        if days[-1] > DAYS_MAX or any(later <= earlier for earlier, later in pairwise(days)):
+            self._refuse("retry_days", f"must be at most {DAYS_MAX} days after the due day, in order, each once")
         if self.due_on(1) <= self.disbursed_on:
             self._refuse("due_day", "would make the first instalment due before the money is there")
 
@@ -167,6 +172,7 @@ class Terms:
             ("grace_days", self.grace_days, 0, DAYS_MAX),
             ("retry_days", len(self.retry_days), 0, RETRIES_MAX),
             ("default_days", self.default_days, 0, DAYS_MAX),
+            ("fee_limit", self.fee_limit, 0, PRINCIPAL_MAX),
         ):
             if not low <= value <= high:
                 self._refuse(field, f"must be within {low}..{high}, got {value}")

@@ -30,7 +30,7 @@ async def gov_list(rpc: Context, limit: Limit = 20, cursor: Cursor | None = None
     newest: int = ask(rpc, Governance.last_proposal)
     start = newest if cursor is None else min(cursor_number(cursor), newest)
     ids = range(start, max(0, start - limit), -1)
-    items = await rpc.turns.each(ids, lambda number: proposal_view(ask(rpc, Governance.proposal, number)))
+    items = await rpc.turns.each(ids, lambda number: proposal_view(rpc.registry, ask(rpc, Governance.proposal, number)))
     after = start - limit
     return {"items": items, "next_cursor": str(after) if after > 0 else None}
 
@@ -43,4 +43,4 @@ async def gov_get(rpc: Context, id_: ProposalId) -> Json:
         hint = "gov_list names them"
         raise NotFoundError("not_found", f"there is no proposal {id_}", hint=hint, id=id_, newest=newest)
     tally: Tally = ask(rpc, Governance.proposal, id_)
-    return proposal_view(tally)
+    return proposal_view(rpc.registry, tally)

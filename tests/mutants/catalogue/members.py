@@ -5,6 +5,9 @@ from typing import Final
 from tests.mutants.mutant import Mutant
 
 GOVERNANCE: Final = "vm/contracts/governance.py"
+VOTING: Final = "vm/contracts/governance_voting.py"
+DEEDS: Final = "vm/contracts/governance_deeds.py"
+ACTIONS: Final = "vm/contracts/governance_actions.py"
 REGISTER: Final = "vm/contracts/governance_members.py"
 STATE: Final = "vm/contracts/governance_state.py"
 KILLERS: Final = ("governance", "sim")
@@ -69,7 +72,7 @@ MUTANTS: Final[tuple[Mutant, ...]] = (
     Mutant(
         "removed-member-s-vote-counts",
         "13: the votes of those who vote now",
-        GOVERNANCE,
+        VOTING,
         "return member is not None and member.role is Role.VALIDATOR and member.since_height <= vote.height",
         "return member is None or member.since_height <= vote.height",
         KILLERS,
@@ -77,7 +80,7 @@ MUTANTS: Final[tuple[Mutant, ...]] = (
     Mutant(
         "vote-comes-back-with-the-name",
         "13: who left and came back votes again",
-        GOVERNANCE,
+        VOTING,
         "return member is not None and member.role is Role.VALIDATOR and member.since_height <= vote.height",
         "return member is not None and member.role is Role.VALIDATOR",
         KILLERS,
@@ -85,7 +88,7 @@ MUTANTS: Final[tuple[Mutant, ...]] = (
     Mutant(
         "member-votes-twice",
         "13: of several votes the last one counts",
-        GOVERNANCE,
+        VOTING,
         "for vote in proposal.votes if vote.member_id != voter.id and self._counts(vote)]",
         "for vote in proposal.votes if self._counts(vote)]",
         KILLERS,
@@ -93,7 +96,7 @@ MUTANTS: Final[tuple[Mutant, ...]] = (
     Mutant(
         "decided-without-a-quorum",
         "13: a quorum decides",
-        GOVERNANCE,
+        VOTING,
         "if approve and tally.approvals >= tally.need:",
         "if approve and tally.approvals >= tally.need - 1:",
         KILLERS,
@@ -117,7 +120,7 @@ MUTANTS: Final[tuple[Mutant, ...]] = (
     Mutant(
         "promoted-without-attestation",
         "13: the observer's own attestation",
-        GOVERNANCE,
+        ACTIONS,
         "attested = member.attested_height > 0 and age <= RECENT_BLOCKS",
         "attested = age <= RECENT_BLOCKS",
         KILLERS,
@@ -125,7 +128,7 @@ MUTANTS: Final[tuple[Mutant, ...]] = (
     Mutant(
         "promoted-by-an-old-attestation",
         "13: within the last 100 blocks",
-        GOVERNANCE,
+        ACTIONS,
         "attested = member.attested_height > 0 and age <= RECENT_BLOCKS",
         "attested = member.attested_height > 0",
         KILLERS,
@@ -133,7 +136,7 @@ MUTANTS: Final[tuple[Mutant, ...]] = (
     Mutant(
         "attested-with-any-hash",
         "13: it shows that the observer follows the chain",
-        GOVERNANCE,
+        DEEDS,
         "require(found == block_hash, GovernanceError.WRONG_HASH, height=height)",
         "require(bool(block_hash), GovernanceError.WRONG_HASH, height=height)",
         KILLERS,
@@ -141,7 +144,7 @@ MUTANTS: Final[tuple[Mutant, ...]] = (
     Mutant(
         "committee-below-four",
         "13: the arithmetic of n",
-        GOVERNANCE,
+        ACTIONS,
         "require(n not in (1, FAULT_TOLERANT), GovernanceError.TOO_FEW_MEMBERS, have=n)",
         "require(n > 0, GovernanceError.TOO_FEW_MEMBERS, have=n)",
         KILLERS,
@@ -149,7 +152,7 @@ MUTANTS: Final[tuple[Mutant, ...]] = (
     Mutant(
         "stale-proposal-executed",
         "13: a proposal is about the member it named",
-        GOVERNANCE,
+        ACTIONS,
         "require(member.since_height <= created, GovernanceError.STALE_PROPOSAL,",
         "require(created > 0, GovernanceError.STALE_PROPOSAL,",
         KILLERS,
@@ -157,7 +160,7 @@ MUTANTS: Final[tuple[Mutant, ...]] = (
     Mutant(
         "one-member-rotates-in-every-block",
         "13: f members cannot take every block's one change",
-        GOVERNANCE,
+        DEEDS,
         "_require_pause(ctx, member.changed.key_ms, ROTATION_MS,",
         "_require_pause(ctx, 0, ROTATION_MS,",
         KILLERS,

@@ -1,0 +1,228 @@
+"""Calls that must not work, over all contracts: each fails with a code, changes nothing, and costs exactly its gas.
+
+The rows are the kinds of mistakes and of malice: wrong types, amounts that are negative or huge, what belongs to others, the
+wrong signer, methods that are not there, nesting, and gas. `test_random_calls` does the same for calls nobody thought of.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Final
+
+import pytest
+
+from ledger.block import Status
+from ledger.codec import INT_MAX, Value, decode, encode
+from ledger.transaction import Call
+from ledger.types import MOTES_PER_DATR
+from tests.vm_harness import FEES, Account, Chain
+from tests.vm_toys import Toy
+from vm.calendar import DAY_MS
+from vm.contracts.asset import Asset, balance_key
+from vm.contracts.charging import NAME as CHARGING
+from vm.contracts.charging import Charging
+from vm.contracts.loan import NAME as LOAN
+from vm.contracts.loan import Loan
+from vm.contracts.multisig import Multisig
+from vm.contracts.order import NAME as ORDER
+from vm.contracts.order import StandingOrder
+
+GAS_PRICE: Final = 3
+FUNDS: Final = 1_000 * MOTES_PER_DATR
+UNKNOWN: Final = b"\xee" * 32
+MANY: Final = tuple(range(2_000))
+
+
+class World(Chain):
+    """All contracts, and one thing of each kind that belongs to Alice."""
+
+    def __init__(self) -> None:
+        contracts = {CHARGING: Charging, LOAN: Loan, "multisig": Multisig, ORDER: StandingOrder, "toy": Toy}
+        super().__init__(contracts, gas_price_motes=GAS_PRICE, genesis={"toy": (7,)})
+        self.alice, self.bob = self.account("alice", FUNDS), self.account("bob", FUNDS)
+        self.mallory = self.account("mallory", FUNDS)
+        self.hold_id = self._made("hold_for", self.bob.address, 5_000, "deposit", self.context.timestamp_ms + DAY_MS)
+        weekly, never = ("week", 1, 0, 0, 0), (None, None, None)
+        fixed = ("fixed", 100, 0, 0, "")
+        self.order_id = self._made("open", self.bob.address, fixed, weekly, 0, never, ((), True, True), ("any_time", 0), "")
+        terms = _terms(self.context.timestamp_ms)
+        self.loan_id = self._made("offer", terms, self.bob.address, None, None, self.context.timestamp_ms + DAY_MS)
+        keys = tuple(sorted(each.policy.keys[0] for each in (self.alice, self.bob)))
+        self.policy = (2, keys)
+        planned = (("asset", "transfer", encode((self.bob.address, 1))),)
+        self.proposal_id = self._made("propose", self.policy, planned, "", None)
+
+    def _made(self, method: str, *args: Value) -> Any:
+        contract = {"hold_for": "asset", "open": ORDER, "offer": LOAN, "propose": "multisig"}[method]
+        [receipt] = self.block(self.transaction(self.alice, Call(contract, method, args))).receipts
+        assert receipt.status is Status.SUCCEEDED, receipt.error
+        return receipt.results[0]
+
+
+def _terms(now_ms: int) -> tuple[Value, ...]:
+    cent = MOTES_PER_DATR // 100
+    agreed = (100 * MOTES_PER_DATR, 7_000, 6, now_ms // DAY_MS, "30/360", "equal_instalments", 0, 0, cent, 0, 0)
+    return (*agreed, "same", 0, "next_instalment", 0, 0, (), 90, 0)
+
+
+@dataclass(frozen=True)
+class Bad:
+    """One bad call: `args` of the world it is made in, by `sender`, and the contract and code it must fail with."""
+
+    name: str
+    contract: str
+    method: str
+    args: Callable[[World], tuple[Any, ...]]
+    code: str
+    sender: str = "mallory"
+    by: str | None = None
+    gas_limit: int = 2_000_000
+
+    def __str__(self) -> str:
+        return self.name
+
+
+def _no_args(_: World) -> tuple[Any, ...]:
+    return ()
+
+
+def _deep(levels: int) -> Any:
+    value: Any = ()
+    for _ in range(levels):
+        value = (value,)
+    return value
+
+
+CASES: Final = (
+    # wrong types
+    Bad("text for an amount", "asset", "transfer", lambda w: (w.bob.address, "5"), "BAD_ARGUMENTS"),
+    Bad("true for an amount", "asset", "transfer", lambda w: (w.bob.address, True), "BAD_ARGUMENTS"),
+    Bad("nothing for an amount", "asset", "transfer", lambda w: (w.bob.address, None), "BAD_ARGUMENTS"),
+    Bad("a short address", "asset", "transfer", lambda w: (w.bob.address[:-1], 5), "BAD_ARGUMENTS"),
+    Bad("an address of no known version", "asset", "transfer", lambda w: (b"\x07" + w.bob.address[1:], 5), "BAD_ARGUMENTS"),
+    Bad("an argument too few", "asset", "transfer", lambda w: (w.bob.address,), "BAD_ARGUMENTS"),
+    Bad("an argument too many", "asset", "transfer", lambda w: (w.bob.address, 5, 5), "BAD_ARGUMENTS"),
+    Bad("a list for a number", "asset", "transfer", lambda w: (w.bob.address, (5,)), "BAD_ARGUMENTS"),
+    Bad("a list over its bound", "asset", "transfer_batch", lambda w: ("DATR", ((w.bob.address, 1),) * 257), "BAD_ARGUMENTS"),
+    Bad("a huge list for text", "asset", "hold_for", lambda w: (w.bob.address, 5, MANY, 2**60), "BAD_ARGUMENTS"),
+    Bad("lists in lists in lists", "asset", "transfer", lambda w: (w.bob.address, _deep(6)), "BAD_ARGUMENTS"),
+    Bad("text over its bound", "asset", "hold_for", lambda w: (w.bob.address, 5, "x" * 65, 2**60), "BAD_ARGUMENTS"),
+    Bad("an unknown word", LOAN, "offer", lambda w: (_word(w), w.bob.address, None, None, 2**60), "BAD_ARGUMENTS"),
+    Bad("half an object", ORDER, "open", lambda w: (w.bob.address, ("fixed",), *(None,) * 6), "BAD_ARGUMENTS"),
+    Bad("a weekday 8", ORDER, "open", lambda w: _order(w, every=("week", 8, 0, 0, 0)), "BAD_ARGUMENTS"),
+    Bad("more interest than there is", LOAN, "offer", lambda w: _loan(w, annual_rate=2**31), "BAD_ARGUMENTS"),
+    # amounts
+    Bad("nothing", "asset", "transfer", lambda w: (w.bob.address, 0), "BAD_AMOUNT"),
+    Bad("less than nothing", "asset", "transfer", lambda w: (w.bob.address, -5), "BAD_ARGUMENTS"),
+    Bad("a number over its bound", ORDER, "report", lambda w: (w.order_id, 2**40, 1), "BAD_ARGUMENTS"),
+    Bad("all the money there could be", "asset", "transfer", lambda w: (w.bob.address, INT_MAX), "INSUFFICIENT_FUNDS"),
+    Bad("more than one has", "asset", "transfer", lambda w: (w.bob.address, FUNDS), "INSUFFICIENT_FUNDS"),
+    Bad("a batch that adds up to more", "asset", "transfer_batch", lambda w: _batch(w, FUNDS // 2), "INSUFFICIENT_FUNDS"),
+    Bad("a batch whose last is nothing", "asset", "transfer_batch", lambda w: _batch(w, 1, 0), "BAD_AMOUNT"),
+    Bad("more than is held", "asset", "capture", lambda w: (w.hold_id, 5_001, w.bob.address), "BAD_AMOUNT", sender="bob"),
+    Bad("a loan of more than one has", LOAN, "offer", lambda w: _loan(w, principal=FUNDS * 10), "INSUFFICIENT_FUNDS", by="asset"),
+    Bad("an order for nothing", ORDER, "open", lambda w: _order(w, amount=("fixed", 0, 0, 0, "")), "BAD_AMOUNT"),
+    # what is not there
+    Bad("an unknown contract", "mint", "make", _no_args, "UNKNOWN_CONTRACT"),
+    Bad("an unknown method", "asset", "mint_datr", _no_args, "UNKNOWN_METHOD"),
+    Bad("a method that only reads", "asset", "balance_of", lambda w: (w.bob.address,), "WRONG_KIND"),
+    Bad("the method of genesis", "asset", "distribute", lambda _: ((),), "WRONG_KIND"),
+    Bad("what only the calendar calls", LOAN, "collect", lambda w: (w.loan_id, 1, 0), "WRONG_KIND"),
+    Bad("what only the runtime uses", "asset", "pay_fee", lambda w: (w.mallory.address, 5), "UNKNOWN_METHOD"),
+    Bad("an unknown session", CHARGING, "cancel", lambda _: (UNKNOWN,), "UNKNOWN_SESSION"),
+    Bad("an unknown hold", "asset", "capture", lambda w: (UNKNOWN, 1, w.bob.address), "UNKNOWN_HOLD"),
+    Bad("an unknown loan", LOAN, "accept", lambda _: (UNKNOWN,), "UNKNOWN_LOAN"),
+    Bad("an unknown order", ORDER, "cancel", lambda _: (UNKNOWN,), "UNKNOWN_ORDER"),
+    Bad("an asset that nobody issued", "asset", "send", lambda w: ("GOLD", w.bob.address, 5), "INSUFFICIENT_FUNDS"),
+    # the wrong signer, and what is others'
+    Bad("another's hold", "asset", "capture", lambda w: (w.hold_id, 1, w.mallory.address), "NOT_PERMITTED"),
+    Bad("one's own hold, by the owner", "asset", "capture", lambda w: (w.hold_id, 1, w.alice.address), "NOT_PERMITTED", "alice"),
+    Bad(
+        "money of others",
+        "asset",
+        "transfer_from",
+        lambda w: ("DATR", w.alice.address, w.mallory.address, 1),
+        "INSUFFICIENT_ALLOWANCE",
+    ),
+    Bad("a hold for a contract", "asset", "hold", lambda w: (w.alice.address, 1, "x", 2**60), "NOT_PERMITTED"),
+    Bad("a mandate without a contract", "asset", "grant", lambda w: (w.mallory.address, "x"), "NOT_PERMITTED"),
+    Bad("drawing for oneself", "asset", "draw", lambda w: (w.order_id, 1, w.mallory.address), "NOT_PERMITTED"),
+    Bad("freezing", "asset", "freeze", lambda w: ("DATR", w.alice.address, "because"), "NOT_PERMITTED"),
+    Bad("the fees", "asset", "spend_fees", lambda w: (w.mallory.address, 1, "mine"), "NOT_PERMITTED"),
+    Bad("another's order", ORDER, "cancel", lambda w: (w.order_id,), "NOT_PERMITTED"),
+    Bad("another's loan", LOAN, "accept", lambda w: (w.loan_id,), "NOT_PERMITTED"),
+    Bad("another's offer", LOAN, "withdraw", lambda w: (w.loan_id,), "NOT_PERMITTED", sender="bob"),
+    Bad("a key that is none of the policy's", "multisig", "approve", lambda w: (w.proposal_id,), "NOT_A_SIGNER"),
+    Bad("a payment into a contract", "asset", "transfer", lambda w: (_asset(w), 5), "BAD_RECIPIENT"),
+    # nesting and gas
+    Bad("too deep", "toy", "dive", lambda _: (9,), "CALL_DEPTH"),
+    Bad("no gas to begin with", "asset", "transfer", lambda w: (w.bob.address, 5), "OUT_OF_GAS", gas_limit=1_000, by=""),
+    Bad("gas for half of it", "asset", "transfer", lambda w: (w.bob.address, 5), "OUT_OF_GAS", gas_limit=20_000),
+    Bad("gas that ends in a nested call", ORDER, "open", lambda w: _order(w), "OUT_OF_GAS", gas_limit=90_000, by="*"),
+    Bad("endless work", "toy", "work", lambda _: (2**62,), "OUT_OF_GAS"),
+    Bad("endless events", "toy", "shout", lambda _: (2**31,), "TOO_MANY_EVENTS"),
+)
+
+
+def _word(world: World) -> tuple[Any, ...]:
+    terms = _terms(world.context.timestamp_ms)
+    return (*terms[:4], "31/361", *terms[5:])
+
+
+def _loan(world: World, **changes: Any) -> tuple[Any, ...]:
+    terms = list(_terms(world.context.timestamp_ms))
+    for name, value in changes.items():
+        terms[("principal", "annual_rate").index(name)] = value
+    return (tuple(terms), world.bob.address, None, None, world.context.timestamp_ms + DAY_MS)
+
+
+def _order(world: World, **changes: Any) -> tuple[Any, ...]:
+    args = {
+        "payee": world.bob.address,
+        "amount": ("fixed", 100, 0, 0, ""),
+        "every": ("day", 0, 0, 0, 0),
+        "start_ms": 0,
+        "until": (None, None, None),
+        "collection": ((), True, True),
+        "cancellation": ("any_time", 0),
+        "reference": "",
+    }
+    return tuple((args | changes).values())
+
+
+def _batch(world: World, *amounts: int) -> tuple[Any, ...]:
+    payments = tuple((world.bob.address, amount) for amount in (*amounts, *amounts[-1:]))
+    return ("DATR", (*payments, (world.alice.address, amounts[0])))
+
+
+def _asset(world: World) -> bytes:
+    return world.registry.of_function(Asset.transfer)[0].address
+
+
+@pytest.fixture(scope="module")
+def world() -> World:
+    """One for all: a bad call leaves nothing behind."""
+    return World()
+
+
+@pytest.mark.parametrize("bad", CASES, ids=str)
+def test_a_bad_call_has_a_code_costs_its_gas_and_changes_nothing(world: World, bad: Bad) -> None:
+    sender: Account = getattr(world, bad.sender)
+    before = dict(world.state.iterate())
+    call = Call(bad.contract, bad.method, bad.args(world))
+    [receipt] = world.block(world.transaction(sender, call, gas_limit=bad.gas_limit)).receipts
+    assert receipt.error is not None
+    assert receipt.error.code == bad.code, receipt.error
+    assert bad.by == "*" or receipt.error.contract == (bad.contract if bad.by is None else bad.by)
+    assert receipt.events == ()
+    assert 0 < receipt.gas_used <= bad.gas_limit
+    after = dict(world.state.iterate())
+    changed = {key for key in before.keys() | after.keys() if before.get(key) != after.get(key)}
+    assert changed == {balance_key(sender.address), balance_key(FEES.address)}
+    world.state.apply({key: before.get(key) for key in changed})
+    assert _paid(before, after, sender) == GAS_PRICE * receipt.gas_used
+
+
+def _paid(before: dict[bytes, bytes], after: dict[bytes, bytes], who: Account) -> int:
+    old: Any = decode(before[balance_key(who.address)])
+    new: Any = decode(after[balance_key(who.address)])
+    return int(old[0] - new[0])

@@ -1,0 +1,118 @@
+"""What governance decides about the chain is what nodes go by from the next block on: parameters, contracts, versions."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ledger.block import Status
+from ledger.codec import decode, encode
+from ledger.errors import RejectedError
+from ledger.transaction import Call, Transaction
+from ledger.types import MemberId, View
+from node import chain as node_chain
+from node.chain import InvalidBlockError, OutdatedError
+from tests.memory_node import FAUCET_SEED, MemoryNode
+from tests.one_driver import one_driver
+from vm.contracts.asset import FEES, balance_key
+from vm.contracts.governance import Governance
+from vm.contracts.governance_rules import UPGRADE_NOTICE_BLOCKS
+from vm.contracts.planned_calls import PlannedCall
+from vm.registry import default_registry
+
+
+@pytest.fixture
+def node(tmp_path: Path) -> Iterator[MemoryNode]:
+    made = MemoryNode(tmp_path / "db", auto=False)
+    yield made
+    made.close()
+
+
+def _call(method: Callable[..., Any], *args: Any) -> Call:
+    entry, spec = default_registry().of_function(method)
+    return Call(entry.name, spec.name, spec.encode_args(args))
+
+
+def _decide(node: MemoryNode, method: str, *args: Any) -> None:
+    """Have the one member decide on a call of governance itself, in a block of its own."""
+    planned = (PlannedCall("governance", method, encode(args)),)
+    call = _call(Governance.propose_calls, planned, "", None)
+    _commit(node, node.sign(node.keys[0].governance_seed, (call,), gas_limit=5_000_000))
+
+
+def _commit(node: MemoryNode, *transactions: Transaction) -> None:
+    for transaction in transactions:
+        node._intake.admit(transaction, node.now_ms)
+    node.commit()
+    for transaction in transactions:
+        receipt = node._finality.status(transaction.id).receipt
+        assert receipt is not None
+        assert receipt.status is Status.SUCCEEDED, receipt.error
+
+
+def _payment(node: MemoryNode, *, valid_for_ms: int = 60_000) -> Transaction:
+    return node.sign(FAUCET_SEED, (Call("asset", "transfer", (node.keys[0].account, 5)),), valid_for_ms=valid_for_ms)
+
+
+def test_parameters_hold_from_the_next_block_on(node: MemoryNode) -> None:
+    _decide(node, "set_parameters", (("gas_price_motes", 7), ("block_max_transactions", 2)))
+    assert node.parameters.gas_price_motes == 7
+    payments = [_payment(node) for _ in range(3)]
+    built, _ = node._chain.build(payments, 100, View(0), MemberId("node1"), node.now_ms + 1)
+    assert len(built.transactions) == 2
+    assert built.header.gas_used > 0
+    assert built.execution.receipts[0].status is Status.SUCCEEDED
+    charged = built.execution.changes[balance_key(FEES)]
+    assert charged is not None
+    balance: Any = decode(charged)
+    assert balance[0] == 7 * built.header.gas_used
+    one_too_many = node._chain.build(payments[:1], 100, View(0), MemberId("node1"), node.now_ms + 1)[0]
+    with pytest.raises(InvalidBlockError, match="over its limits"):
+        node._chain.execute(one_too_many.header, payments)
+
+
+def test_a_shorter_window_is_kept_to_and_forgets_nothing(node: MemoryNode) -> None:
+    """What was committed under the longer window can not be committed again, and what is valid for too long waits."""
+    early = _payment(node, valid_for_ms=3_000_000)
+    _commit(node, early)
+    _decide(node, "set_parameters", (("tx_window_ms", 600_000),))
+    with pytest.raises(RejectedError):
+        node._intake.admit(_payment(node, valid_for_ms=3_000_000), node.now_ms)
+    node.step_ms = 2_600_000
+    node.commit()
+    again, _ = node._chain.build([early], 100, View(0), MemberId("node1"), node.now_ms + 1_000)
+    assert again.transactions == ()
+    assert node._chain.committed_at(early.id) is not None
+
+
+def test_a_disabled_contract_is_off_in_the_next_block(node: MemoryNode) -> None:
+    _decide(node, "disable_contract", "charging")
+    call = Call("charging", "pay_debt", (bytes(32),))
+    built, _ = node._chain.build([node.sign(FAUCET_SEED, (call,))], 100, View(0), MemberId("node1"), node.now_ms + 1)
+    error = built.execution.receipts[0].error
+    assert error is not None
+    assert error.code == "CONTRACT_DISABLED"
+    _decide(node, "enable_contract", "charging")
+    assert node._chain.rules.disabled == frozenset()
+
+
+def test_no_block_of_an_unknown_version_is_judged(node: MemoryNode) -> None:
+    height = node.tip.height + 1 + UPGRADE_NOTICE_BLOCKS
+    _decide(node, "schedule_upgrade", 2, height, "second")
+    while node.tip.height < height - 1:
+        assert node._chain.outdated is None
+        node.commit()
+    assert node._chain.outdated is not None
+    built, _ = node._chain.build([], 100, View(0), MemberId("node1"), node.now_ms + 1)
+    with pytest.raises(OutdatedError, match="version 2"):
+        node._chain.execute(built.header, [])
+
+
+async def test_a_node_that_does_not_know_the_version_votes_no_more(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(node_chain, "RULES_VERSION", 0)
+    with one_driver(tmp_path) as (driver, _network):
+        driver.start()
+        assert driver.replica.halted is not None
+        assert driver.replica.halted.reason.startswith("version: ")
+        await driver.stop()

@@ -1,0 +1,240 @@
+"""The storage of all loans, and the steps that every entry point of the loan contract is made of."""
+
+from dataclasses import replace
+from typing import Final
+
+from ledger.types import Motes
+from vm.calendar import Day, local_day, local_midnight_ms
+from vm.contract import U8, U16, U32, Address, Bytes32, Context, Contract, Map, require, scheduled
+from vm.contracts.asset import Asset
+from vm.contracts.loan_collection import StoredBook, is_drawing, next_attempt, rebooked
+from vm.contracts.loan_events import CollectionShort, InstalmentDue, LateFeeCharged, LienReleased, LoanClosed, LoanPaid
+from vm.contracts.loan_types import (
+    RUNNING,
+    Agreement,
+    Attempt,
+    Booking,
+    BookingKind,
+    LoanError,
+    LoanStatus,
+    Standing,
+    VehicleId,
+)
+from vm.errors import ContractError
+from vm.loan.account import Account
+from vm.loan.state import Instalment, LoanState
+from vm.loan.terms import NOTHING, EarlyPayment, Terms
+
+PURPOSE: Final = "loan"
+TERMS_GAS: Final = 20_000
+"""Checking terms, as is done whenever they are read."""
+STEP_GAS: Final = 40_000
+"""A payment, or an instalment that falls due."""
+PLAN_GAS: Final = 150
+"""For each instalment, when the equal part is worked out: powers of as many factors."""
+
+
+def payment_gas(terms: Terms) -> int:
+    """Return the gas of booking a payment, which may plan the instalments anew."""
+    return STEP_GAS + (PLAN_GAS * terms.instalments if terms.early_payment is EarlyPayment.REAMORTISE else 0)
+
+
+def advance(ctx: Context, account: Account, day: Day) -> None:
+    """Bring an account to a day, charging for each instalment before it falls due. Raises `WrongDayError`."""
+    ctx.charge(STEP_GAS)
+    while account.state.number <= account.terms.instalments and (due := account.terms.due_on(account.state.number)) <= day:
+        ctx.charge(STEP_GAS)
+        account.advance(due)
+    account.advance(day)
+
+
+class OpenLoan:
+    """A running loan during one call: read at its beginning, changed, stored at its end."""
+
+    __slots__ = ("account", "agreement", "book", "id", "standing")
+
+    def __init__(self, loan_id: bytes, agreement: Agreement, standing: Standing, account: Account, book: StoredBook) -> None:
+        self.id = loan_id
+        self.agreement = agreement
+        self.standing = standing
+        self.account = account
+        self.book = book
+
+    @property
+    def terms(self) -> Terms:
+        """Return what was agreed."""
+        return self.account.terms
+
+    def today(self, now_ms: int) -> Day:
+        """Return the loan's local day."""
+        return local_day(now_ms, self.terms.utc_offset_minutes)
+
+
+class LoanLedger(Contract):
+    """Storage of the loans, with the steps that keep it consistent, and collection, which plans itself."""
+
+    agreements: Map[Bytes32, Agreement]
+    standings: Map[Bytes32, Standing]
+    accounts: Map[Bytes32, LoanState]
+    rows: Map[tuple[Bytes32, U16], Instalment]
+    booked: Map[tuple[Bytes32, U32], Booking]
+    liens: Map[VehicleId, Bytes32]
+
+    @scheduled
+    def collect(self, ctx: Context, loan_id: Bytes32, period: U16, attempt: U8) -> None:
+        """Draw what is due from the borrower, or charge a late fee. An attempt that is not the loan's next one changes nothing.
+
+        It counts on its own day however late the chain comes to it: an outage costs the borrower nothing.
+        Emits InstalmentDue, LateFeeCharged, LoanPaid, CollectionShort, LoanClosed, LienReleased.
+        """
+        standing = self.standings.require(loan_id, LoanError.UNKNOWN_LOAN)
+        planned = standing.next
+        if planned is None or (planned.period, planned.number) != (period, attempt):
+            return
+        loan = self._opened(ctx, loan_id, replace(standing, next=None, entry_id=0))
+        self._make(ctx, loan, planned)
+        self._save(ctx, loan)
+
+    def _make(self, ctx: Context, loan: OpenLoan, attempt: Attempt) -> None:
+        """Make an attempt on its day."""
+        self._advance(ctx, loan, Day(attempt.day))
+        if is_drawing(loan.terms, attempt.number):
+            self._draw(ctx, loan, attempt)
+
+    def _draw(self, ctx: Context, loan: OpenLoan, attempt: Attempt) -> None:
+        """Draw what is due, or what there is of it."""
+        due, mandate_id = loan.account.state.due, loan.standing.mandate_id
+        if not due or mandate_id is None:
+            return
+        try:
+            paid = ctx.call(Asset.draw, mandate_id, Motes(due), loan.agreement.lender)
+        except ContractError:
+            paid = NOTHING  # whatever keeps the money where it is today: the attempts to come stay planned
+        if paid:
+            self._receive(ctx, loan, BookingKind.COLLECTED, loan.agreement.borrower, paid, attempt)
+        if paid < due:
+            missing = Motes(due - paid)
+            ctx.emit(CollectionShort(loan.id, attempt.period, attempt.number, loan.account.state.day, Motes(due), missing))
+
+    # ---- the steps
+
+    def _open(self, ctx: Context, loan_id: bytes) -> OpenLoan:
+        """Read a running loan as it was stored. Errors: UNKNOWN_LOAN, NOT_RUNNING."""
+        standing = self.standings.require(loan_id, LoanError.UNKNOWN_LOAN)
+        require(standing.status in RUNNING, LoanError.NOT_RUNNING, status=standing.status)
+        return self._opened(ctx, loan_id, standing)
+
+    def _opened(self, ctx: Context, loan_id: bytes, standing: Standing) -> OpenLoan:
+        """Read a loan that was accepted."""
+        ctx.charge(TERMS_GAS)
+        agreement, book = self.agreements[loan_id], StoredBook(self.rows, loan_id)
+        return OpenLoan(loan_id, agreement, standing, Account(agreement.terms, self.accounts[loan_id], book), book)
+
+    def _today(self, ctx: Context, loan_id: bytes) -> OpenLoan:
+        """Read a running loan, make the attempts that the calendar is late with, and bring it up to date.
+
+        So nobody comes between what is due and its collection. Errors: UNKNOWN_LOAN, NOT_RUNNING (also: an attempt closes it).
+        """
+        loan = self._open(ctx, loan_id)
+        today = loan.today(ctx.now_ms)
+        while loan.standing.next is not None and loan.standing.next.day <= today:
+            attempt = loan.standing.next
+            self._unplan(ctx, loan)
+            self._make(ctx, loan, attempt)
+            require(not loan.account.is_closed, LoanError.NOT_RUNNING)
+            loan.standing = replace(loan.standing, next=next_attempt(loan.account))
+        self._advance(ctx, loan, today)
+        return loan
+
+    def _advance(self, ctx: Context, loan: OpenLoan, day: Day) -> None:
+        """Bring a loan's account to a day, and report what fell due and was charged on the way."""
+        account = loan.account
+        due_from, late_from = account.state.number, account.state.next_late
+        advance(ctx, account, day)
+        for number in range(due_from, account.state.number):
+            row = account.instalment(number)
+            unpaid = Motes(row.outstanding - row.penalty)
+            ctx.emit(InstalmentDue(loan.id, number, row.due_day, row.principal, row.interest, unpaid))
+        for number in range(late_from, account.state.next_late):
+            if penalty := account.instalment(number).penalty:
+                ctx.emit(LateFeeCharged(loan.id, number, penalty))
+
+    def _receive(
+        self, ctx: Context, loan: OpenLoan, kind: BookingKind, payer: Address, amount: int, attempt: Attempt | None = None
+    ) -> None:
+        """Book money that the lender has got on the day the account has reached."""
+        account = loan.account
+        ctx.charge(payment_gas(loan.terms))
+        split = account.pay(Day(account.state.day), amount)
+        period, number = (attempt.period, attempt.number) if attempt else (0, 0)
+        at = self._enter(loan, Booking(kind, account.state.day, payer, Motes(amount), split, period, number))
+        state = account.state
+        ctx.emit(LoanPaid(loan.id, at, kind, payer, state.day, Motes(amount), split, state.owed, Motes(state.due)))
+
+    def _take(self, ctx: Context, amount: int, to: Address) -> None:
+        """Pay `amount` of the signer's free money: a hold, captured at once, is how a contract takes it."""
+        hold_id = ctx.call(Asset.hold, ctx.sender, Motes(amount), PURPOSE, ctx.now_ms + 1)
+        ctx.call(Asset.capture, hold_id, Motes(amount), to)
+
+    def _enter(self, loan: OpenLoan, booking: Booking) -> int:
+        """Add a booking and return its number; they count from 1."""
+        number = loan.standing.bookings + 1
+        self.booked[loan.id, number] = booking
+        loan.standing = replace(loan.standing, bookings=number)
+        return number
+
+    def _bookings(self, loan_id: bytes, first: int, last: int) -> list[Booking]:
+        return [self.booked[loan_id, number] for number in range(first, last + 1)]
+
+    def _rebook(self, ctx: Context, loan: OpenLoan, bookings: list[Booking]) -> None:
+        """Make a loan's account anew of these bookings, up to the day it has reached. Errors: NOT_REVERSIBLE."""
+        terms, old = loan.terms, loan.account
+        ctx.charge(payment_gas(terms) * len(bookings) + STEP_GAS * old.state.number)
+        new, book, booked = rebooked(old, bookings)
+        require(not any(each.split.returned for each in booked), LoanError.NOT_REVERSIBLE)  # units coarser than payments do that
+        last = max(old.state.number, old.state.next_early, new.state.number, new.state.next_early) + 1  # money ahead too
+        for number, booking in enumerate(booked, start=1):
+            if booking != self.booked[loan.id, number]:
+                self.booked[loan.id, number] = booking
+        loan.book.replace(book, min(last, terms.instalments))
+        loan.account.state = new.state
+
+    def _save(self, ctx: Context, loan: OpenLoan) -> None:
+        """Store a running loan: closed when nothing is owed any more, else with its next attempt in the calendar."""
+        if loan.account.is_closed:
+            self._end(ctx, loan, LoanStatus.CLOSED)
+            ctx.emit(LoanClosed(loan.id, loan.account.state.day))
+        else:
+            self._plan(ctx, loan)
+        self._store(loan)
+
+    def _store(self, loan: OpenLoan) -> None:
+        loan.book.save()
+        self.accounts[loan.id] = loan.account.state
+        self.standings[loan.id] = loan.standing
+
+    def _plan(self, ctx: Context, loan: OpenLoan) -> None:
+        """Put the next attempt into the calendar, instead of another that waits there."""
+        attempt = next_attempt(loan.account)
+        if loan.standing.entry_id and loan.standing.next == attempt:
+            return
+        self._unplan(ctx, loan)
+        due_ms = max(local_midnight_ms(Day(attempt.day), loan.terms.utc_offset_minutes), ctx.now_ms + 1)
+        entry_id = ctx.schedule(due_ms, self.collect, loan.id, attempt.period, attempt.number)
+        loan.standing = replace(loan.standing, next=attempt, entry_id=entry_id)
+
+    def _unplan(self, ctx: Context, loan: OpenLoan) -> None:
+        """Take what waits for a loan out of the calendar."""
+        if loan.standing.entry_id:
+            ctx.cancel_schedule(loan.standing.entry_id)
+        loan.standing = replace(loan.standing, next=None, entry_id=0)
+
+    def _end(self, ctx: Context, loan: OpenLoan, status: LoanStatus) -> None:
+        """End a running loan: nothing can be drawn for it any more, nothing waits for it, its security is free."""
+        self._unplan(ctx, loan)
+        if loan.standing.mandate_id is not None:
+            ctx.call(Asset.revoke, loan.standing.mandate_id)
+        if loan.agreement.lien is not None:
+            del self.liens[loan.agreement.lien]
+            ctx.emit(LienReleased(loan.id, loan.agreement.lien))
+        loan.standing = replace(loan.standing, status=status, mandate_id=None)

@@ -1,0 +1,210 @@
+"""What the loan contract stores and returns: agreements, where loans stand, bookings; and its errors.
+
+Amounts are motes, days are local day numbers of the loan's own offset from UTC (`vm.calendar`), as in `vm.loan`.
+"""
+
+import re
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Annotated, Final
+
+from ledger.types import Address, Motes
+from vm.abi_types import U8, U16, U32, U64, Bounds, Bytes32
+from vm.loan.state import Split
+from vm.loan.terms import Terms
+
+VEHICLE_CHARS_MAX: Final = 64
+_VEHICLE: Final = re.compile(rf"[A-Z0-9][A-Z0-9-]{{0,{VEHICLE_CHARS_MAX - 1}}}", re.ASCII)
+
+VehicleId = Annotated[str, Bounds(1, VEHICLE_CHARS_MAX)]
+Reason = Annotated[str, Bounds(1, 128)]
+
+
+class LoanError(StrEnum):
+    """Why a loan call is refused."""
+
+    BAD_AMOUNT = "the amount cannot be used here"
+    BAD_EXPIRY = "an offer must end ahead, and within a year"
+    BAD_PARTIES = "lender and borrower must be two accounts"
+    BAD_RECIPIENT = "nobody could spend what this account receives"
+    BAD_VEHICLE = "a vehicle's id has capital letters, digits and hyphens, as a vehicle identification number has"
+    FEE_NOT_AGREED = "the terms allow no such fee on one instalment"
+    LIEN_EXISTS = "the vehicle is security for another loan"
+    NOT_DISBURSEMENT_DAY = "the terms name another day on which the money moves"
+    NOT_DUE = "the instalment has not fallen due"
+    NOT_IN_DEFAULT = "no instalment is overdue for as long as the terms say"
+    NOT_OFFERED = "the loan is not on offer any more"
+    NOT_PERMITTED = "the caller may not do this"
+    NOT_REVERSIBLE = "without this payment the later ones are more than the loan takes"
+    NOT_RUNNING = "the loan is not running"
+    PAYOFF_CHANGED = "closing the loan takes more than the caller allows"
+    UNKNOWN_LOAN = "there is no such loan"
+    UNKNOWN_PAYMENT = "there is no such payment, or it was reversed"
+
+
+class LoanStatus(StrEnum):
+    """Where a loan stands."""
+
+    OFFERED = "offered"
+    WITHDRAWN = "withdrawn"
+    EXPIRED = "expired"
+    ACTIVE = "active"
+    DEFAULTED = "defaulted"
+    CLOSED = "closed"
+    WRITTEN_OFF = "written_off"
+
+
+RUNNING: Final = (LoanStatus.ACTIVE, LoanStatus.DEFAULTED)
+
+
+class BookingKind(StrEnum):
+    """How something came into a loan's account: drawn by the chain, paid by somebody, or a fee that the lender charged."""
+
+    COLLECTED = "collected"
+    PAID = "paid"
+    FEE = "fee"
+
+
+@dataclass(frozen=True, slots=True)
+class Agreement:
+    """What lender and borrower agree on. It changes once: accepting it fills in the day of disbursement where it was left open.
+
+    Args:
+        pay_to: receives the money instead of the borrower, as the car's seller does
+        lien: the vehicle that is the loan's security
+    """
+
+    lender: Address
+    borrower: Address
+    pay_to: Address | None
+    lien: VehicleId | None
+    terms: Terms
+
+    @property
+    def paid_to(self) -> Address:
+        """Return who receives the money."""
+        return self.pay_to or self.borrower
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """When something is next done for a loan by itself.
+
+    Args:
+        period: the instalment it is for; above the last one it is a later month's attempt at what is still owed
+        number: 0 on the due day; later ones count the retry days and the day of the late fee, in order
+        day: the local day it belongs to, also where the chain comes to it later
+    """
+
+    period: U16
+    number: U8
+    day: U32
+
+
+@dataclass(frozen=True, slots=True)
+class Outstanding:
+    """What is owed, by kind.
+
+    Args:
+        principal: due or not
+        interest: due and accrued
+        fee: due
+        penalty: late fees, due
+    """
+
+    principal: Motes
+    interest: Motes
+    fee: Motes
+    penalty: Motes
+
+    @property
+    def total(self) -> int:
+        """Return all of it."""
+        return self.principal + self.interest + self.fee + self.penalty
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """What changes of a loan besides its account.
+
+    Args:
+        expires_ms: until when it may be accepted
+        entry_id: what waits in the calendar: the offer's expiry, or the next attempt; 0 for nothing
+        next: the next attempt
+        mandate_id: the authority to draw the borrower's money
+        bookings: how many there are
+        reversed_on: the day of the last reversal; arrears from before it count from then for a default
+        written_off: what the lender gave up
+    """
+
+    status: LoanStatus
+    expires_ms: U64
+    entry_id: U64 = 0
+    next: Attempt | None = None
+    mandate_id: Bytes32 | None = None
+    bookings: U32 = 0
+    reversed_on: U32 = 0
+    written_off: Outstanding | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Booking:
+    """One entry of a loan's account, in the order of their days; together with the terms they make up all of it.
+
+    Args:
+        payer: whose money it was; the lender for a fee
+        split: where a payment went; for a fee, the fee
+        period: the instalment a collection was for, or a fee was charged on; 0 for other payments
+        attempt: of a collection
+        reversed: the money went back, and the account is as if it had never come
+    """
+
+    kind: BookingKind
+    day: U32
+    payer: Address
+    amount: Motes
+    split: Split
+    period: U16 = 0
+    attempt: U8 = 0
+    reversed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class LoanView:
+    """A loan as its account was last brought up to date, on `day`; an offer's figures are 0.
+
+    Args:
+        principal_paid: with `outstanding` and what was written off of it, all that was lent
+        outstanding: principal that is owed, due or not
+        due: what fell due and is unpaid, of any kind
+        payoff: what would have closed the loan on that day
+        bookings: how many there are, to read them by
+        next: what the chain does next for it
+    """
+
+    agreement: Agreement
+    status: LoanStatus
+    expires_ms: U64
+    mandate_id: Bytes32 | None
+    day: U32
+    principal_paid: Motes
+    outstanding: Motes
+    due: Motes
+    payoff: Motes
+    bookings: U32
+    next: Attempt | None
+    written_off: Outstanding | None
+
+
+@dataclass(frozen=True, slots=True)
+class Payoff:
+    """What closes a loan on a day, if nothing is paid before."""
+
+    day: U32
+    parts: Outstanding
+    total: Motes
+
+
+def is_vehicle_id(text: str) -> bool:
+    """Return whether a vehicle is named the one way it can be: two spellings would make two vehicles of it."""
+    return _VEHICLE.fullmatch(text) is not None
