@@ -1,12 +1,13 @@
 """Plays real charging sessions through a running network: every authorization, start, reading and stop is a transaction.
 
 The accounts are made for this run, with fresh random keys, and funded by the development faucet: a driver for each user (and for
-each session that nobody claimed), and for each station an account that signs its reports and another that is paid. What a station
-earned is read back from the chain at the end, not computed here.
+each session that nobody claimed), an operator, and for each station an account that signs its reports and another that is paid.
+What a station earned is read back from the chain at the end, not computed here.
 """
 
 import asyncio
 import secrets
+import string
 import time
 from collections import defaultdict
 from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
@@ -37,6 +38,7 @@ from vm.tariff import BadTariffError, Tariff
 OPEN_SESSIONS: Final = 400
 """How many sessions are played at the same time."""
 READS: Final = 32
+OPERATOR_NAME: Final = "Replay"
 GAS_LIMIT: Final = 1_000_000
 
 T = TypeVar("T")
@@ -140,6 +142,7 @@ class Replay:
         self._rejected = list(rejected)
         self._stations: dict[str, _Station] = {}
         self._drivers: dict[tuple[str, str], _Driver] = {}
+        self._operator, self._arbiter = _new_wallet(), _new_wallet()
         self._sender = BatchSender(client)
         self._chain: ChainInfo
         self._chain_seen = 0.0
@@ -178,7 +181,7 @@ class Replay:
             (driver.in_turn if overshoot else self._at_once).append(session)
 
     async def _prepare(self) -> None:
-        """Fund everybody, publish the tariff, register the stations."""
+        """Fund everybody, publish the tariff, register the operator and its stations."""
         purse = _new_wallet()
         needs = self._needs()
         fees = self._fee * (len(needs) + 1)
@@ -186,15 +189,15 @@ class Replay:
         published = charging_call(Charging.publish_tariff, self._terms)
         paid = (self._send(purse, charging_call(Asset.transfer, parse_address(to), Motes(need))) for to, need in needs.items())
         await _all([self._send(purse, published), *paid])
-        await _all(
-            self._send(
-                station.wallet,
-                charging_call(
-                    Charging.register_station, station_id, parse_address(station.payout.address), self._terms.tariff_id()
-                ),
-            )
-            for station_id, station in self._stations.items()
-        )
+        payout, arbiter = parse_address(self._operator.address), parse_address(self._arbiter.address)
+        operator = charging_call(Charging.register_operator, _operator_id(), OPERATOR_NAME, payout, arbiter)
+        await self._send(self._operator, operator)
+        await _all(self._send(self._operator, self._station_call(key, item)) for key, item in self._stations.items())
+
+    def _station_call(self, station_id: str, station: _Station) -> Call:
+        """Return the call that registers a station with a payout account of its own."""
+        address, payout = parse_address(station.wallet.address), parse_address(station.payout.address)
+        return charging_call(Charging.add_station, address, station_id, self._terms.tariff_id(), payout)
 
     def _needs(self) -> dict[str, int]:
         """Return what each account must be given: drivers their holds and overshoots, all of them their fees."""
@@ -205,8 +208,9 @@ class Replay:
             driver.wallet.address: driver.sessions * (self._hold + 2 * self._fee) + driver.overshoot
             for driver in self._drivers.values()
         }
-        stations = {item.wallet.address: (1 + reports[key]) * self._fee for key, item in self._stations.items()}
-        return {address: need for address, need in (needs | stations).items() if need}
+        stations = {item.wallet.address: reports[key] * self._fee for key, item in self._stations.items()}
+        operator = {self._operator.address: (1 + len(stations)) * self._fee}
+        return {address: need for address, need in (needs | stations | operator).items() if need}
 
     # ---- playing
 
@@ -238,7 +242,8 @@ class Replay:
     async def _play(self, session: RealSession) -> None:
         """Play one session: the driver authorizes it, the station reports it, and a debt, if there is one, is paid."""
         driver, station = self._drivers[_driver_key(session)].wallet, self._stations[session.station_id].wallet
-        authorize = charging_call(Charging.authorize, parse_address(station.address), self._terms.tariff_id())
+        terms = self._terms.tariff_id(), parse_address(self._arbiter.address), None
+        authorize = charging_call(Charging.authorize, parse_address(station.address), *terms)
         session_id = _session_id(await self._send(driver, authorize))
         start, end, charged = session.connected_s, session.disconnected_s, session.charging_end_s
         energy = session.energy_wh
@@ -283,6 +288,12 @@ def _driver_key(session: RealSession) -> tuple[str, str]:
 
 def _new_wallet() -> Wallet:
     return Wallet.from_seed(secrets.token_bytes(SEED_BYTES))
+
+
+def _operator_id() -> str:
+    """Return an operator's id that hardly another run has: two letters for a country, three more characters."""
+    characters = (secrets.choice(string.ascii_uppercase + string.digits) for _ in range(3))
+    return "".join(secrets.choice(string.ascii_uppercase) for _ in range(2)) + "*" + "".join(characters)
 
 
 def _session_id(receipt: Receipt) -> bytes:

@@ -9,11 +9,11 @@ import pytest
 
 from ledger.block import Receipt, Status
 from ledger.types import MOTES_PER_DATR
-from tests.unit.test_charging import CHEAP, HOUR, OPERATOR, Site
+from tests.charging_site import CHEAP, HOUR, MANY_RULES, OPERATOR, Site, site_with
 from tests.vm_harness import Chain
 from vm.contracts.asset import Asset
-from vm.contracts.charging import NAME, SESSION_MS, Charging
-from vm.contracts.charging_types import POINTS_MAX, RestrictionTerms, TariffTerms
+from vm.contracts.charging import Charging
+from vm.contracts.charging_types import POINTS_MAX, SESSION_MS, RestrictionTerms, TariffTerms
 from vm.quote import quote
 from vm.tariff import Dimension, parse_tariff
 
@@ -30,17 +30,8 @@ POWER = """{"elements": [
 EVENING = 1_699_909_200  # 2023-11-13T21:00:00Z, before the chain's beginning
 
 
-def made(terms: TariffTerms) -> Site:
-    """A chain with one station under a tariff."""
-    chain = Chain({NAME: Charging})
-    site = Site(chain, chain.account("station"), chain.account("driver", 100 * MOTES_PER_DATR), terms.tariff_id())
-    site.ok(OPERATOR, Charging.publish_tariff, terms)
-    site.ok(site.station, Charging.register_station, "DE*DTC*E1", OPERATOR.address, site.tariff_id)
-    return site
-
-
 def night(utc_offset_minutes: int = 0) -> Site:
-    return made(TariffTerms.of(parse_tariff(NIGHT), utc_offset_minutes))
+    return site_with(TariffTerms.of(parse_tariff(NIGHT), utc_offset_minutes))
 
 
 def begun(site: Site, meter_wh: int = 1_000_000) -> bytes:
@@ -109,8 +100,7 @@ class TestPricing:
         session_id = begun(site)
         read(site, session_id, 1, 1_009_000, HOUR)
         read(site, session_id, 2, 1_010_000, 2 * HOUR)
-        site.chain.advance(SESSION_MS)
-        site.ok(site.driver, Charging.settle_expired, session_id)
+        site.wait(SESSION_MS)
         assert site.cdr(session_id).total_excl_vat == (45 + 2) * MOTES_PER_DATR // 10
 
     def test_contradictory_restrictions_are_refused(self) -> None:
@@ -154,7 +144,7 @@ class TestReadingsKept:
         assert self.points(site, session_id) == 2, "the last before 22:00 and the first after"
 
     def test_none_where_the_totals_are_enough(self) -> None:
-        site = made(CHEAP)
+        site = site_with(CHEAP)
         session_id = begun(site)
         for number in range(1, 4):
             read(site, session_id, number, 1_000_000 + 1_000 * number, 600 * number)
@@ -163,7 +153,7 @@ class TestReadingsKept:
 
     def test_never_too_many(self) -> None:
         """Power changes with every reading; when no more fit in, energy counts as drawn evenly since the last that did."""
-        site = made(TariffTerms.of(parse_tariff(POWER)))
+        site = site_with(TariffTerms.of(parse_tariff(POWER)))
         session_id = begun(site, 0)
         meter_wh = used = 0
         for number in range(1, POINTS_MAX + 12):
@@ -178,45 +168,11 @@ class TestReadingsKept:
         assert used < 1_000_000, "what stations offer today is enough"
 
 
-HEAVY = TariffTerms.of(
-    parse_tariff(
-        json.dumps(
-            {
-                "elements": [
-                    {
-                        "price_components": [
-                            {"type": kind, "price": 1 + n, "vat": 19, "step_size": 7}
-                            for kind in ("FLAT", "ENERGY", "TIME", "PARKING_TIME")
-                        ],
-                        "restrictions": {
-                            "start_time": f"{n:02}:07",
-                            "end_time": f"{n + 7:02}:31",
-                            "day_of_week": ["MONDAY", "THURSDAY", "SUNDAY", "TUESDAY"][: 3 + n % 2],
-                            "min_kwh": n,
-                            "max_kwh": n + 30,
-                            "min_power": str(n / 10),
-                            "max_power": 40 + n,
-                            "min_duration": 600 * n,
-                            "max_duration": 86_400 * (3 + n),
-                            "start_date": f"2023-11-{n + 1:02}",
-                            "end_date": f"2031-01-{n + 1:02}",
-                        },
-                    }
-                    for n in range(16)
-                ],
-                "preauthorize_amount": 1,
-            }
-        )
-    )
-)
-"""As much as a tariff can have to look at."""
-
-
 class TestGas:
     MOST_TIMES_A_TRANSFER = 4
 
     def test_longer_work_costs_more_and_too_little_gas_changes_nothing(self) -> None:
-        site = made(HEAVY)
+        site = site_with(MANY_RULES)
         quick, long = begun(site), begun(site)
         cheap = end(site, quick, 1_000_001, 60, 60)
         call = site.chain.call(Charging.stop, long, 1_070_000, EVENING + 20 * HOUR, EVENING + 20 * HOUR, "Local")
@@ -231,7 +187,7 @@ class TestGas:
     @pytest.mark.parametrize("hours", [2, 20, 24 * 30])
     def test_gas_bounds_time(self, hours: int) -> None:
         """As for the other methods: against a plain transfer, at the best of several tries, since machines are busy."""
-        site = made(HEAVY)
+        site = site_with(MANY_RULES)
         ids = [begun(site) for _ in range(2)]
         site.chain.advance(SESSION_MS)
         times = EVENING + hours * HOUR, EVENING + hours * HOUR

@@ -1,4 +1,4 @@
-"""What the charging contract stores: tariffs, stations, sessions, charge detail records (CDR); and its errors.
+"""What the charging contract stores of tariffs and sessions; its limits and its errors.
 
 The words are OCPI's. Energy is in Wh, times are Unix seconds UTC as the station reports them, money is in motes; prices of a
 tariff are in 1/10,000 DATR (`_e4`), as in `vm.tariff`.
@@ -32,6 +32,19 @@ EVENT_S_MAX: Final = 2**40
 POINTS_MAX: Final = 64
 """How many of a running session's readings are kept for pricing it."""
 
+NOTHING: Final = Motes(0)
+DAY_MS: Final = 86_400_000
+SESSION_MS: Final = 30 * DAY_MS
+"""How long a session may stay open: far longer than a station is ever offline."""
+DISPUTE_MS: Final = 30 * DAY_MS
+"""How long after its settlement a session can be disputed."""
+RESOLVE_MS: Final = 30 * DAY_MS
+"""How long an arbiter has; then what was reported stands."""
+RECLAIM_MS: Final = SESSION_MS + RESOLVE_MS + 7 * DAY_MS
+"""When the driver could take the hold back by himself: a week after any session has ended, disputed or not."""
+CLOCK_TOLERANCE_MS: Final = 600_000
+"""How far a station's clock and the chain's may be apart."""
+
 StationId = Annotated[str, Bounds(1, STATION_ID_CHARS_MAX)]
 TransactionId = Annotated[str, Bounds(1, TRANSACTION_ID_CHARS_MAX)]
 StopReason = Annotated[str, Bounds(0, 40)]
@@ -44,19 +57,40 @@ EventTime = Annotated[int, Bounds(0, EVENT_S_MAX)]
 class ChargingError(StrEnum):
     """Why a charging call is refused."""
 
+    ALREADY_ACCEPTED = "the caller has accepted this split already"
+    ALREADY_DISPUTED = "the session was disputed before; that outcome is final"
     ALREADY_STARTED = "the session was started with other values"
+    ARBITER_CHANGED = "the operator names another arbiter now"
+    BAD_ARBITER = "the arbiter must have keys and be no party to the session"
+    BAD_MEASURED = "no session can have been so"
+    BAD_OPERATOR_ID = "an operator's id is its country and party, like DE*DTC"
     BAD_RECIPIENT = "nobody could spend what this account receives"
+    BAD_SPLIT = "a split needs different partners besides the operator, and at most all of the money"
     BAD_TARIFF = "the tariff cannot be used"
     DRIVER_IN_DEBT = "the driver owes for an earlier session"
     EVENT_IN_FUTURE = "the event's time lies after the chain's"
+    NOT_DISPUTED = "the session is not disputed now"
+    NOT_INVITED = "the operator has not invited this station so"
     NOT_PERMITTED = "the caller may not do this"
     NOT_STARTED = "the session has not been started"
     NOT_YET = "the session's deadline has not passed"
     NO_DEBT = "nothing is owed for this session"
+    NO_REFUND = "no refund is owed for this session"
+    OPERATOR_EXISTS = "this account is an operator already"
+    OPERATOR_ID_TAKEN = "another operator has this id"
+    REFUND_OWED = "a party that would be paid owes drivers a refund"
+    SESSION_DISPUTED = "the session is disputed; its arbiter decides first"
     SESSION_ENDED = "the session has ended"
+    SPLIT_ENDED = "the split was ended"
+    STATION_DISABLED = "the station takes no new sessions"
     STATION_EXISTS = "this account is a station already"
     TARIFF_CHANGED = "the station has another tariff now"
+    TOO_LATE = "the time for disputing this session is over"
+    TOO_MUCH_WORK = "pricing this session takes more gas than the calendar gives"
+    UNKNOWN_CDR = "there is no such charge detail record"
+    UNKNOWN_OPERATOR = "this account is no operator"
     UNKNOWN_SESSION = "there is no such session"
+    UNKNOWN_SPLIT = "there is no such split"
     UNKNOWN_STATION = "this account is no station"
     UNKNOWN_TARIFF = "no such tariff was published"
 
@@ -214,20 +248,6 @@ _TERMS: Final[Any] = type_spec(TariffTerms)
 
 
 @dataclass(frozen=True, slots=True)
-class Station:
-    """A charging station; its own account signs its reports.
-
-    Args:
-        operator: receives its money and sets its tariff
-        tariff_id: what it offers now
-    """
-
-    station_id: StationId
-    operator: Address
-    tariff_id: Bytes32
-
-
-@dataclass(frozen=True, slots=True)
 class Start:
     """The station's report that a session began."""
 
@@ -282,71 +302,49 @@ class Session:
     """A charging session. Its id is that of the hold on the driver's money.
 
     Args:
+        operator: ran the station when this was authorized
+        payee: receives what no partner does
+        arbiter: decides a dispute; the driver agreed to it
+        provider: whose customer the driver is, as he says
+        split_id: the provider's split with the operator, where they have agreed on one
         tariff_id: what the driver agreed to
         held: what was put aside for it
-        deadline_ms: from then on anybody may have it settled at its last reading
+        deadline_ms: from then on it is settled at its last reading
         owed: what the driver still owes for it
         cancelled_ms: when the driver cancelled it and got the hold back; a start from before that still counts
-        disputed: the station reported two different ends; the first one counts
-    """
-
-    driver: Address
-    station: Address
-    tariff_id: Bytes32
-    held: Motes
-    deadline_ms: U64
-    status: SessionStatus
-    start: Start | None
-    progress: Progress | None
-    flags: tuple[Flag, ...]
-    owed: Motes
-    cancelled_ms: U64 | None
-    disputed: bool
-
-
-@dataclass(frozen=True, slots=True)
-class CdrLine:
-    """One line of the bill: `quantity` in Wh, seconds or 1, after step_size.
-
-    Where a price changed within a Wh or a second, the exact quantity is billed and its nearest whole number kept here.
-    """
-
-    dimension: Dimension
-    quantity: U64
-    price_e4: U32
-    excl_vat: Motes
-    vat: Motes
-
-
-@dataclass(frozen=True, slots=True)
-class Cdr:
-    """A charge detail record. It never changes; `paid` + `released` = `held` and `paid` + `debt` = `total_incl_vat`.
-
-    Args:
-        stop: the station's report, or nothing when the deadline settled the session
-        end_s: the end that was priced
-        debt: what the hold did not cover
+        disputed: a dispute of it is open
+        timer: the calendar's entry for the deadline
+        reported: the end, reported while a dispute was open
+        ended_ms: when it was settled
+        paid: what the operator and its partners have for it
+        received: what each partner has of that
+        records: the numbers of its charge detail records
     """
 
     driver: Address
     station: Address
     station_id: StationId
+    operator: Address
+    payee: Address
+    arbiter: Address
+    provider: Address | None
+    split_id: Bytes32 | None
     tariff_id: Bytes32
-    start: Start
-    stop: Stop | None
-    end_s: EventTime
-    energy_wh: U64
-    charging_s: U32
-    parking_s: U32
-    lines: tuple[CdrLine, ...]
-    total_excl_vat: Motes
-    total_vat: Motes
-    total_incl_vat: Motes
     held: Motes
-    paid: Motes
-    released: Motes
-    debt: Motes
-    flags: tuple[Flag, ...]
+    deadline_ms: U64
+    status: SessionStatus = SessionStatus.PENDING
+    start: Start | None = None
+    progress: Progress | None = None
+    flags: tuple[Flag, ...] = ()
+    owed: Motes = NOTHING
+    cancelled_ms: U64 | None = None
+    disputed: bool = False
+    timer: U64 | None = None
+    reported: Stop | None = None
+    ended_ms: U64 | None = None
+    paid: Motes = NOTHING
+    received: tuple[Motes, ...] = ()
+    records: tuple[U64, ...] = ()
 
 
 def advance(start: Start, progress: Progress, meter_wh: int, at_s: int) -> tuple[int, int, tuple[Flag, ...]]:

@@ -1,0 +1,302 @@
+"""The charging contract's part for drivers and stations: a session from its authorization to its end."""
+
+from dataclasses import replace
+from typing import Final
+
+from ledger.policy import format_address
+from ledger.types import Motes
+from vm.contract import U32, Address, Bytes32, Context, require, write
+from vm.contracts.asset import Asset
+from vm.contracts.charging_disputes import Disputes
+from vm.contracts.charging_events import (
+    SessionAuthorized,
+    SessionStarted,
+    SessionUpdated,
+    StopDeferred,
+    StopDisputed,
+    StopQuarantined,
+    StopRequested,
+)
+from vm.contracts.charging_pricing import price, with_end, with_overtaken, with_reading
+from vm.contracts.charging_settlement import PURPOSE
+from vm.contracts.charging_types import (
+    CLOCK_TOLERANCE_MS,
+    RECLAIM_MS,
+    SESSION_MS,
+    ChargingError,
+    EventTime,
+    Flag,
+    MeterPoint,
+    MeterWh,
+    Progress,
+    ReportedWh,
+    Session,
+    SessionStatus,
+    Start,
+    Stop,
+    StopReason,
+    TransactionId,
+    add_flags,
+    advance,
+)
+from vm.errors import ContractError
+
+OUT_OF_CREDIT: Final = "LocalOutOfCredit"
+TWO_ENDS: Final = "the station reported two different ends"
+
+
+class Sessions(Disputes):
+    """What drivers and stations do."""
+
+    # ---- drivers
+
+    @write
+    def authorize(
+        self, ctx: Context, station: Address, tariff_id: Bytes32, arbiter: Address, provider: Address | None
+    ) -> Bytes32:
+        """Hold what the tariff preauthorizes of the caller's money for one session. Returns the session's id.
+
+        Errors: UNKNOWN_STATION, STATION_DISABLED, TARIFF_CHANGED, ARBITER_CHANGED, BAD_ARBITER, DRIVER_IN_DEBT, REFUND_OWED, and
+        those of the asset. Emits SessionAuthorized.
+
+        Args:
+            tariff_id: what the driver was shown; the session is priced by it whatever the station offers later
+            arbiter: who decides a dispute, as the driver was shown
+            provider: whose customer the driver is; where it has no split with the operator in force, the operator receives all
+        """
+        place = self.stations.require(station, ChargingError.UNKNOWN_STATION)
+        require(place.enabled, ChargingError.STATION_DISABLED)
+        require(place.tariff_id == tariff_id, ChargingError.TARIFF_CHANGED, offered=place.tariff_id.hex())
+        owed = self.debt(ctx.sender)
+        require(owed == 0, ChargingError.DRIVER_IN_DEBT, owed=owed)
+        operator = self.operators[place.operator]
+        require(arbiter == operator.arbiter, ChargingError.ARBITER_CHANGED, named=format_address(operator.arbiter))
+        split_id = None if provider is None else self.agreed.get((place.operator, provider))
+        session = Session(
+            driver=ctx.sender,
+            station=station,
+            station_id=place.station_id,
+            operator=place.operator,
+            payee=place.payout or operator.payout,
+            arbiter=arbiter,
+            provider=provider,
+            split_id=split_id,
+            tariff_id=tariff_id,
+            held=self.prices[tariff_id].preauthorize or Motes(0),
+            deadline_ms=ctx.now_ms + SESSION_MS,
+            received=self._check_parties(ctx, station, place.operator, arbiter, split_id),
+        )
+        session_id = ctx.call(Asset.hold, ctx.sender, session.held, PURPOSE, ctx.now_ms + RECLAIM_MS)
+        self.sessions[session_id] = self._with_timer(ctx, session_id, session)
+        ctx.emit(
+            SessionAuthorized(
+                session_id, ctx.sender, station, place.operator, provider, split_id, tariff_id, session.held, session.deadline_ms
+            )
+        )
+        return session_id
+
+    @write
+    def cancel(self, ctx: Context, session_id: Bytes32) -> None:
+        """Release an authorization that was not started; its driver or its station may.
+
+        The station's word is final. After the driver's, a start that happened before it may still arrive, until the session's
+        deadline: the whole cost is then a debt.
+        Errors: UNKNOWN_SESSION, NOT_PERMITTED, ALREADY_STARTED. Emits SessionInvalidated.
+        """
+        session = self.sessions.require(session_id, ChargingError.UNKNOWN_SESSION)
+        require(ctx.sender in (session.driver, session.station), ChargingError.NOT_PERMITTED)
+        require(session.start is None, ChargingError.ALREADY_STARTED)
+        if session.status is SessionStatus.PENDING:
+            cancelled_ms = None if ctx.sender == session.station else ctx.now_ms
+            self._invalidate(ctx, session_id, replace(session, cancelled_ms=cancelled_ms))
+        elif ctx.sender == session.station and session.cancelled_ms is not None:
+            self.sessions[session_id] = replace(session, cancelled_ms=None)
+
+    # ---- stations
+
+    @write
+    def start(
+        self, ctx: Context, session_id: Bytes32, transaction_id: TransactionId, meter_start_wh: MeterWh, at_s: EventTime
+    ) -> None:
+        """Begin a session; from here on its tariff is frozen. The same report again changes nothing.
+
+        Errors: UNKNOWN_SESSION, NOT_PERMITTED, SESSION_ENDED (also: began after the driver cancelled), ALREADY_STARTED,
+        EVENT_IN_FUTURE. Emits SessionStarted.
+        """
+        session = self._of_station(ctx, session_id)
+        start = Start(transaction_id, meter_start_wh, at_s)
+        if session.start is not None:
+            require(session.start == start, ChargingError.ALREADY_STARTED, transaction_id=session.start.transaction_id)
+            return
+        require(session.status is SessionStatus.PENDING or _began_in_time(ctx, session, at_s), ChargingError.SESSION_ENDED)
+        _require_past(ctx, at_s)
+        progress = self._priced(ctx, session, start, Progress(0, at_s, meter_start_wh, at_s, Motes(0)))
+        session = session if session.timer is not None else self._with_timer(ctx, session_id, session)
+        self.sessions[session_id] = replace(session, status=SessionStatus.ACTIVE, start=start, progress=progress)
+        ctx.emit(SessionStarted(session_id, transaction_id, meter_start_wh, at_s))
+
+    @write
+    def meter(
+        self, ctx: Context, session_id: Bytes32, sequence: U32, meter_wh: ReportedWh, at_s: EventTime, charging: bool
+    ) -> None:
+        """Report a reading. One that is repeated, or comes after the end, changes nothing.
+
+        One that a later reading overtook counts where the price depends on what it tells of the time between.
+        Errors: UNKNOWN_SESSION, NOT_PERMITTED, NOT_STARTED, EVENT_IN_FUTURE. Emits SessionUpdated, StopRequested.
+
+        Args:
+            sequence: counts the session's readings from 1
+            charging: whether the car was drawing energy until then
+        """
+        session = self._of_station(ctx, session_id)
+        start, last = _started(ctx, session, at_s)
+        if session.status is not SessionStatus.ACTIVE or session.reported is not None:
+            return
+        _require_past(ctx, at_s)
+        terms = self.prices[session.tariff_id]
+        if sequence > last.sequence:
+            meter, time_s, flags = advance(start, last, meter_wh, at_s)
+            session = replace(session, flags=add_flags(session.flags, flags))
+            charging_end_s = time_s if charging else last.charging_end_s
+            now = with_reading(terms, start, last, Progress(sequence, time_s, meter, charging_end_s, last.cost), ctx.charge)
+        else:
+            now = with_overtaken(terms, start, last, MeterPoint(at_s, meter_wh), charging, ctx.charge)
+            if now == last:
+                return
+        now = self._priced(ctx, session, start, now)
+        self.sessions[session_id] = replace(session, progress=now)
+        ctx.emit(SessionUpdated(session_id, now.sequence, now.meter_wh - start.meter_wh, now.at_s, now.cost))
+        held = session.held if session.cancelled_ms is None else Motes(0)
+        if 2 * now.cost - last.cost >= held:  # the next interval may cost what this one did
+            ctx.emit(StopRequested(session_id, OUT_OF_CREDIT, now.cost, held))
+
+    @write
+    def stop(
+        self,
+        ctx: Context,
+        session_id: Bytes32,
+        meter_stop_wh: ReportedWh,
+        at_s: EventTime,
+        charging_end_s: EventTime,
+        reason: StopReason,
+    ) -> None:
+        """End a session: price it, keep its record, pay the operator and its partners out of the hold and release the rest.
+
+        The first report of the end counts: the same one again changes nothing, a different one opens a dispute, moving no money.
+        While a dispute is open the end is noted and settled after it. One for a session that is not the station's own, or never
+        was, or that nothing can change any more, is noted in an event, without effect. One that overtook its start is refused, so
+        that the station repeats it.
+        Errors: UNKNOWN_STATION, NOT_STARTED, EVENT_IN_FUTURE.
+        Emits SessionCompleted, StopDeferred, StopDisputed and DisputeOpened, or StopQuarantined.
+
+        Args:
+            meter_stop_wh: -1 where the station does not know
+            charging_end_s: when the car stopped drawing energy; from then on it was parked
+        """
+        stop = Stop(meter_stop_wh, at_s, charging_end_s, reason)
+        session = self.sessions.get(session_id)
+        if session is None or session.station != ctx.sender or _is_over(ctx, session, at_s):
+            own = session is not None and session.station == ctx.sender
+            require(own or ctx.sender in self.stations, ChargingError.UNKNOWN_STATION)
+            ctx.emit(StopQuarantined(ctx.sender, session_id, stop))
+        elif session.status is SessionStatus.COMPLETED:
+            self._repeat_stop(ctx, session_id, session, stop)
+        elif session.reported is not None:
+            if session.reported != stop:
+                ctx.emit(StopDisputed(session_id, stop))
+        else:
+            _started(ctx, session, at_s)
+            _require_past(ctx, at_s)
+            self._first_stop(ctx, session_id, session, stop)
+
+    # ---- inside
+
+    def _of_station(self, ctx: Context, session_id: bytes) -> Session:
+        session = self.sessions.require(session_id, ChargingError.UNKNOWN_SESSION)
+        require(session.station == ctx.sender, ChargingError.NOT_PERMITTED)
+        return session
+
+    def _check_parties(
+        self, ctx: Context, station: Address, operator: Address, arbiter: Address, split_id: bytes | None
+    ) -> tuple[Motes, ...]:
+        """Fail the call where the arbiter is a party, or one that would be paid owes refunds. Returns 0 for each partner."""
+        partners = self._partners(split_id)
+        paid = (operator, *(partner.account for partner in partners))
+        require(arbiter not in (ctx.sender, station, *paid), ChargingError.BAD_ARBITER, account=format_address(arbiter))
+        for party in paid:
+            owed = self.refunds_owed(party)
+            require(owed == 0, ChargingError.REFUND_OWED, account=format_address(party), owed=owed)
+        return tuple(Motes(0) for _ in partners)
+
+    def _with_timer(self, ctx: Context, session_id: bytes, session: Session) -> Session:
+        """Return a session that the calendar settles at its deadline."""
+        return replace(session, timer=ctx.schedule(session.deadline_ms + 1, self.expire, session_id))
+
+    def _priced(self, ctx: Context, session: Session, start: Start, progress: Progress) -> Progress:
+        """Return `progress` with what the session costs until then."""
+        cost = price(self.prices[session.tariff_id], start, progress, ctx.charge)
+        return replace(progress, cost=Motes(cost.incl_vat_motes))
+
+    def _first_stop(self, ctx: Context, session_id: bytes, session: Session, stop: Stop) -> None:
+        """Take the end of a running session: settle it, or note the end while a dispute is open."""
+        start, last = _started(ctx, session, stop.at_s)
+        meter, time_s, flags = advance(start, last, stop.meter_wh, stop.at_s)
+        charging_end = min(max(stop.charging_end_s, start.at_s), time_s)
+        if charging_end != stop.charging_end_s:
+            flags = (*flags, Flag.CLOCK)
+        end = replace(last, at_s=time_s, meter_wh=meter, charging_end_s=charging_end)
+        end = with_end(self.prices[session.tariff_id], last, end)
+        session = replace(session, progress=end, reported=stop, flags=add_flags(session.flags, flags))
+        if not session.disputed:
+            self._settle(ctx, session_id, session, start, end, ctx.charge)
+            return
+        self.sessions[session_id] = replace(session, progress=self._priced(ctx, session, start, end))
+        ctx.emit(StopDeferred(session_id, stop))
+
+    def _repeat_stop(self, ctx: Context, session_id: bytes, session: Session, stop: Stop) -> None:
+        """Take another report of the end of a settled session: one that differs opens a dispute, where there can still be one."""
+        if self.records[session.operator, session.records[0]].stop == stop:
+            return
+        if session.disputed or self._may_open(ctx, session_id, session):
+            ctx.emit(StopDisputed(session_id, stop))
+            if not session.disputed:
+                self._open_dispute(ctx, session_id, session, TWO_ENDS)
+        else:
+            ctx.emit(StopQuarantined(ctx.sender, session_id, stop))
+
+
+def _started(ctx: Context, session: Session, at_s: int) -> tuple[Start, Progress]:
+    """Return how a session began and where it stands; fails the report of this time for one that has not begun."""
+    if session.start is None or session.progress is None:
+        raise ContractError(ChargingError.SESSION_ENDED if _is_over(ctx, session, at_s) else ChargingError.NOT_STARTED)
+    return session.start, session.progress
+
+
+def _may_still_start(ctx: Context, session: Session, at_s: int) -> bool:
+    """Return whether an event of this time may belong to a session that began before its driver cancelled it.
+
+    The deadline bounds how long a driver must reckon with that.
+    """
+    authorized_ms = session.deadline_ms - SESSION_MS
+    return (
+        session.status is SessionStatus.INVALID
+        and session.cancelled_ms is not None
+        and ctx.now_ms <= session.deadline_ms
+        and at_s * 1_000 >= authorized_ms - CLOCK_TOLERANCE_MS
+    )
+
+
+def _began_in_time(ctx: Context, session: Session, at_s: int) -> bool:
+    """Return whether a start of this time came before the driver's cancel, by the station's clock."""
+    return _may_still_start(ctx, session, at_s) and at_s * 1_000 <= (session.cancelled_ms or 0)
+
+
+def _is_over(ctx: Context, session: Session, at_s: int) -> bool:
+    """Return whether a stop of this time can have no effect on the session any more."""
+    return session.status is SessionStatus.INVALID and not _may_still_start(ctx, session, at_s)
+
+
+def _require_past(ctx: Context, at_s: int) -> None:
+    """Refuse an event that has not happened yet; the station repeats it, and then it has."""
+    latest_ms = ctx.now_ms + CLOCK_TOLERANCE_MS
+    require(at_s * 1_000 <= latest_ms, ChargingError.EVENT_IN_FUTURE, at_s=at_s, latest_s=latest_ms // 1_000)
