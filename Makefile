@@ -88,7 +88,7 @@ promises: $(STAMP)  ## measure what the network promises under faults (PROMISES=
 
 RUNS ?= 400
 .PHONY: faults
-faults: $(STAMP)  ## RUNS=n hostile runs of the replica alone on a virtual network (CI runs 25)
+faults: $(STAMP)  ## RUNS=n hostile runs of the replica alone on a virtual network (CI runs 12)
 	@FAULT_RUNS=$(RUNS) $(BIN)/pytest -q tests/property/test_consensus_faults.py
 
 .PHONY: bench

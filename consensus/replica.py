@@ -45,7 +45,7 @@ class Replica:
         self._signer.hold_keys(keys)
 
     def set_bounds(self, max_transactions: int, timing: Timing) -> None:
-        """Take the bounds that the chain sets from the height on that has just begun; a timer that runs already stays as it is."""
+        """Take the bounds that the chain sets from the height that has just begun on; a timer that runs stays as it is."""
         self.config = replace(self.config, max_transactions=max_transactions, timing=timing)
         self._agreement.set_bounds(self.config)
         self._progress.set_timing(timing)

@@ -26,7 +26,7 @@ def file_params(method: MethodSpec) -> tuple[Param, ...]:
 
 
 def genesis_arguments(spec: GenesisSpec, registry: Registry) -> Mapping[str, tuple[Value, ...]]:
-    """Return the canonical arguments of all genesis methods; lists stay empty where one takes the chain's own and has no entry."""
+    """Return the canonical arguments of all genesis methods; lists stay empty where one with the chain's own has no entry."""
     arguments = dict(spec.contracts)
     own: dict[str, Value] = {
         "committee": tuple(member.to_value() for member in spec.committee.members),

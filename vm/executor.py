@@ -12,7 +12,7 @@ from ledger.block import ExecutionError, Receipt, ReceiptKind, Status
 from ledger.codec import Value, decode, encode_trusted
 from ledger.errors import BadEncodingError, DatacarError, TooLargeError
 from ledger.hashing import ZERO_HASH, Tag, digest
-from ledger.policy import format_address
+from ledger.policy import contract_address, format_address
 from ledger.transaction import MAX_TRANSACTION_BYTES, Call, Transaction
 from ledger.types import Address, Height
 from vm import gas
@@ -234,29 +234,31 @@ class _BlockRun:
             return
         share = self._context.max_gas // gas.SCHEDULE_SHARE
         while self._gas_used + gas.SCHEDULED + gas.SCHEDULED_GAS_LIMIT <= share:
-            taken = self._unmetered(CALENDAR).take(self._context.timestamp_ms)
+            calendar = self._unmetered(CALENDAR)
+            work = self._machine.storage.meter
+            taken = calendar.take(self._context.timestamp_ms)
             if taken is None:
                 return
-            self._gas_used += gas.SCHEDULED
             entry_id, entry = taken
             if entry is not None and entry.contract in self._context.disabled:
-                self._unmetered(CALENDAR).put_off(entry_id, entry, self._context.timestamp_ms + DISABLED_WAIT_MS)
+                calendar.put_off(entry_id, entry, self._context.timestamp_ms + DISABLED_WAIT_MS)
             elif entry is not None:
                 receipt = self._run_entry(entry_id, entry)
                 self._scheduled.append(receipt)
                 self._gas_used += receipt.gas_used
+            self._gas_used += gas.SCHEDULED + work.used  # the calendar's own work grows with how much waits in it
             self._machine.storage.overlay.seal()
 
     def _run_entry(self, entry_id: int, due: CalendarEntry) -> Receipt:
         """Make one scheduled call: a failure reverts its writes and events and leaves a failed receipt, like a transaction's."""
         machine, receipt_id = self._machine, digest(Tag.SCHEDULED, ZERO_HASH, entry_id.to_bytes(8))
-        owner = self._registry.entry(due.contract)
-        meter = machine.begin(receipt_id, owner.address, gas.SCHEDULED_GAS_LIMIT)
+        owner = contract_address(due.contract)
+        meter = machine.begin(receipt_id, owner, gas.SCHEDULED_GAS_LIMIT)
         overlay = machine.storage.overlay
         mark = overlay.mark()
         try:
             args: Any = decode(due.args)
-            _invoke(machine, Call(due.contract, due.method, args), owner.address, MethodKind.SCHEDULED)
+            _invoke(machine, Call(due.contract, due.method, args), owner, MethodKind.SCHEDULED)
         except ContractError as failure:
             overlay.rollback(mark)
             error = failure.to_execution_error()

@@ -6,7 +6,7 @@ import random
 from tests.consensus_net import Network
 from tests.seeds import fresh
 
-RUNS = int(os.environ.get("FAULT_RUNS", "25"))
+RUNS = int(os.environ.get("FAULT_RUNS", "12"))
 
 
 def hurt(net: Network, rng: random.Random) -> None:

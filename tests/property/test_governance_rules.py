@@ -106,10 +106,12 @@ def setting(chain: GovernanceChain, name: str, value: int) -> Order:
     def change(world: World, _height: int, n: int) -> World:
         least, most = BOUNDS[name]
         most = min(most, ChainParameters().tx_window_ms) if name == "tx_window_ms" else most
-        least = max(least, 20 * deciding_vote_gas(n)) if name == "block_max_gas" else least
+        least = max(least, {"block_max_gas": 20 * deciding_vote_gas(n), "timeout_cap_ms": 1_000}.get(name, least))
         refuse_unless(least <= value <= most, "BAD_PARAMETER")
         after = replace(world.parameters, **{name: value})
         refuse_unless(after.base_timeout_ms <= after.timeout_cap_ms, "BAD_PARAMETER")
+        outlasts = after.block_max_gas > 250_000 * after.timeout_cap_ms
+        refuse_unless(not outlasts or name not in ("block_max_gas", "timeout_cap_ms"), "BAD_PARAMETER")
         return replace(world, parameters=after)
 
     call = chain.plan(Governance.set_parameters, (ParameterChange(ParameterName(name), value),))

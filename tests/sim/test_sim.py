@@ -16,7 +16,7 @@ from tests.sim.campaign import Totals, run_seeds
 from tests.sim.plan import Byzantine, Crash, Lie, Plan, make_plan
 from tests.sim.world import run
 
-SEEDS = int(os.environ.get("SIM_SEEDS", "40"))
+SEEDS = int(os.environ.get("SIM_SEEDS", "30"))
 JOBS = 2
 ROOT = Path(__file__).parents[2]
 

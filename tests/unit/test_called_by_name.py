@@ -10,11 +10,15 @@ from ledger.codec import encode
 from ledger.errors import InvariantError
 from ledger.types import Motes
 from tests.vm_harness import Account, Chain
-from vm.context import MULTISIG
+from vm import gas
+from vm.context import CALENDAR, MULTISIG
 from vm.contract import U32, U64, Address, Bytes, Context, Contract, Item, Text, read, scheduled, write
 from vm.contracts.asset import NAME as ASSET
 from vm.contracts.asset import Asset
+from vm.contracts.schedule import Schedule
 from vm.errors import ContractError
+from vm.executor import Executor
+from vm.registry import Registry
 
 HOUR_MS = 3_600_000
 
@@ -71,9 +75,14 @@ class Clockwork(Contract):
     ticks: Item[U64]
 
     @write
-    def wind(self, ctx: Context, due_ms: U64) -> None:
-        """Have it tick at a time."""
-        ctx.schedule(due_ms, self.tick)
+    def wind(self, ctx: Context, due_ms: U64) -> U64:
+        """Have it tick at a time. Returns the entry's id."""
+        return ctx.schedule(due_ms, self.tick)
+
+    @write
+    def unwind(self, ctx: Context, entry_id: U64) -> None:
+        """Do not tick."""
+        ctx.cancel_schedule(entry_id)
 
     @scheduled
     def tick(self) -> None:
@@ -198,4 +207,29 @@ def test_what_is_due_of_a_disabled_contract_waits_and_is_not_lost(chain: Chain, 
     assert receipt.status is Status.SUCCEEDED
     assert chain.query(Clockwork.ticked) == 1
     chain.advance(2 * HOUR_MS)
+    assert not chain.block().receipts
+
+
+@pytest.mark.parametrize("fate", ["made", "cancelled", "put off"])
+def test_what_the_calendar_does_by_itself_counts_against_the_block(chain: Chain, alice: Account, fate: str) -> None:
+    """Else calls that are cancelled again, each at a time of its own, give a block more to do than its gas says."""
+    first_ms = chain.context.timestamp_ms + HOUR_MS
+    for at_ms in range(first_ms, first_ms + 64):
+        [entry_id] = chain.send(alice, Clockwork.wind, at_ms).results
+        if fate == "cancelled":
+            assert chain.send(alice, Clockwork.unwind, entry_id).status is Status.SUCCEEDED
+    chain.context = replace(chain.context, disabled=frozenset({"clockwork"} if fate == "put off" else ()))
+    chain.advance(2 * HOUR_MS)
+    execution = chain.block()
+    assert len(execution.changes) > 3 * 64
+    assert execution.gas_used > len(execution.changes) * gas.WRITE
+
+
+def test_a_scheduled_call_of_a_contract_that_is_no_more_fails_and_stops_nobody(chain: Chain, alice: Account) -> None:
+    """A later version of the software may lack a contract that has something in the calendar."""
+    chain.send(alice, Clockwork.wind, chain.context.timestamp_ms + HOUR_MS)
+    chain.executor = Executor(Registry({ASSET: Asset, CALENDAR: Schedule}))
+    chain.advance(2 * HOUR_MS)
+    [receipt] = chain.block().receipts
+    assert _error(receipt) == ("clockwork", "UNKNOWN_CONTRACT")
     assert not chain.block().receipts

@@ -311,6 +311,33 @@ class TestParameters:
         chain.enact(ABC, set_parameters(chain, timeout_cap_ms=8_000, base_timeout_ms=8_000))
         assert refused(chain, set_parameters(chain, timeout_cap_ms=7_999)) == "BAD_PARAMETER"
 
+    def test_views_stay_long_enough_to_decide_in(self, chain: GovernanceChain) -> None:
+        """A network whose messages take longer than its longest view decides nothing, not even to have longer ones."""
+        assert refused(chain, set_parameters(chain, timeout_cap_ms=999, base_timeout_ms=50)) == "BAD_PARAMETER"
+        chain.enact(ABC, set_parameters(chain, timeout_cap_ms=1_000))
+        assert chain.rules.parameters.timeout_cap_ms == 1_000
+
+    def test_no_block_takes_longer_than_views_last(self, chain: GovernanceChain) -> None:
+        """What is due is made in every view alike: were it too much for one, it would be too much for all."""
+        assert refused(chain, set_parameters(chain, block_max_gas=1_000_000_001)) == "BAD_PARAMETER"
+        chain.enact(ABC, set_parameters(chain, block_max_gas=1_000_000_000))
+        assert refused(chain, set_parameters(chain, timeout_cap_ms=3_999)) == "BAD_PARAMETER"
+        chain.enact(ABC, set_parameters(chain, timeout_cap_ms=2_000, block_max_gas=500_000_000))
+        assert chain.rules.parameters.block_max_gas == 500_000_000
+
+    def test_a_committee_never_outgrows_what_its_blocks_can_hold_of_votes(self) -> None:
+        """Else the vote that would make blocks larger fits into none."""
+        names = [f"m{number:02}" for number in range(42)]
+        room = TRANSACTIONS_PER_BLOCK * deciding_vote_gas(len(names))
+        chain = GovernanceChain(names, parameters=replace(ChainParameters(), block_max_gas=room))
+        enough = names[: chain.committee.quorum]
+        chain.add(enough, "z")
+        chain.attest("z")
+        assert chain.code(voter("m00"), Governance.propose_promote, "z", "", None) == "TOO_MANY_MEMBERS"
+        chain.enact(enough, set_parameters(chain, block_max_gas=2 * room))
+        chain.promote(enough, "z")
+        assert len(chain.names) == 43
+
     def test_each_is_set_once(self, chain: GovernanceChain) -> None:
         change = ParameterChange(ParameterName.HEARTBEAT_MS, 1_000)
         twice = chain.plan(Governance.set_parameters, (change, replace(change, value=2_000)))

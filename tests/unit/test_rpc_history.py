@@ -63,7 +63,7 @@ async def test_every_height_is_answered_as_it_was(rpc: Rpc) -> None:
         assert await balance(rpc, height=height) == (height, free)
         assert await balance(rpc, height=height, prove=True) == (height, free)
         stored = await rpc.ok("state_get", contract="asset", field="accounts", key=["DATR", format_address(ALICE)], height=height)
-        assert stored["value"] == (None if height == 0 else {"free": free, "held": "0", "locked": "0"})
+        assert stored["value"] == (None if height == 0 else {"free": free, "held": "0", "locked": "0", "frozen": False})
         asked = await rpc.ok("contract_query", contract="asset", method="balance_of", args=[format_address(ALICE)], height=height)
         assert asked["value"]["free"] == free
     assert await balance(rpc) == await balance(rpc, prove=True) == (3, "23")

@@ -237,7 +237,8 @@ class Governance(Voting, MemberDeeds, RuleBook, AuditRegister, errors=Governance
         """Give parameters of the chain other values, from the next block on.
 
         Errors: ONLY_BY_VOTE, PARAMETER_TWICE, BAD_PARAMETER: outside of its bounds (`ledger.parameters`), tx_window_ms above
-        what it was at genesis, blocks without room for a deciding vote, or base_timeout_ms over timeout_cap_ms.
+        what it was at genesis, blocks without room for a deciding vote or larger than the longest view has time for,
+        timeout_cap_ms below a second, or base_timeout_ms over it.
         Emits ParameterSet for each.
         """
         self._require_vote(ctx)

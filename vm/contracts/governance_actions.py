@@ -6,7 +6,10 @@ from typing import Final
 from ledger.committee import MAX_MEMBERS
 from vm.context import RECENT_BLOCKS
 from vm.contract import U64, Context, Map, require
+from vm.contracts.governance_auditors import AuditRegister
 from vm.contracts.governance_members import MemberRegister
+from vm.contracts.governance_rules import RuleBook
+from vm.contracts.governance_state import deciding_vote_gas
 from vm.contracts.governance_types import (
     Action,
     ActionKind,
@@ -18,13 +21,14 @@ from vm.contracts.governance_types import (
     Role,
     Roster,
 )
+from vm.gas import max_gas_limit
 
 MAX_OBSERVERS: Final = 64
 FAULT_TOLERANT: Final = 4
 """A committee that has once been this large never gets smaller: below, it bears no fault."""
 
 
-class MemberChanges(MemberRegister):
+class MemberChanges(MemberRegister, RuleBook, AuditRegister):
     """Carries out what was decided of a member. It has no methods to call."""
 
     candidate_certificates: Map[U64, Certificate]  # by proposal, while it is open: nobody stores 4 KB for ever
@@ -35,13 +39,20 @@ class MemberChanges(MemberRegister):
         if action.nominee is not None:
             require(len(roster.observers) < MAX_OBSERVERS, GovernanceError.TOO_MANY_MEMBERS, limit=MAX_OBSERVERS)
             self._check_nominee(action.member_id, action.nominee)
+            self._check_no_auditor(action.member_id, action.nominee.account)
             return
         member, n = self._member(action.member_id), len(roster.validators)
         if action.kind is ActionKind.PROMOTE:
             require(member.role is Role.OBSERVER, GovernanceError.NOT_AN_OBSERVER, member_id=member.id)
             require(n < MAX_MEMBERS, GovernanceError.TOO_MANY_MEMBERS, limit=MAX_MEMBERS)
+            self._check_room_to_vote(n + 1)
         elif member.role is Role.VALIDATOR:
             require(n not in (1, FAULT_TOLERANT), GovernanceError.TOO_FEW_MEMBERS, have=n)
+
+    def _check_room_to_vote(self, validators: int) -> None:
+        """Fail where the deciding vote of so many fits into no block: they could not even decide on larger blocks."""
+        need, limit = deciding_vote_gas(validators), max_gas_limit(self._parameters().block_max_gas)
+        require(need <= limit, GovernanceError.TOO_MANY_MEMBERS, vote_gas=need, limit=limit)
 
     def _execute(self, ctx: Context, proposal: Proposal) -> None:
         action, roster = proposal.action, self._roster()

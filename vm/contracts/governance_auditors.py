@@ -24,13 +24,18 @@ class AuditRegister(Contract):
         known = self.auditor_list.get(())
         require(MEMBER_ID.fullmatch(name) is not None, GovernanceError.BAD_MEMBER_ID)
         require(has_keys(account), GovernanceError.BAD_ACCOUNT, account=format_address(account))
-        require(all(each.name != name for each in known), GovernanceError.AUDITOR_EXISTS, name=name)
-        taken = any(each.account == account for each in known)
-        require(not taken, GovernanceError.ACCOUNT_TAKEN, account=format_address(account))
+        self._check_no_auditor(name, account)
         require(len(known) < MAX_AUDITORS, GovernanceError.TOO_MANY_AUDITORS, limit=MAX_AUDITORS)
         added = Auditor(name, account, ctx.height)
         self.auditor_list.set(tuple(sorted((*known, added), key=lambda each: each.name)))
         ctx.emit(AuditorAdded(name, account))
+
+    def _check_no_auditor(self, name: str, account: Address) -> None:
+        """Fail where a name or an account is an auditor's: nobody is both an auditor and a member."""
+        known = self.auditor_list.get(())
+        require(all(each.name != name for each in known), GovernanceError.AUDITOR_EXISTS, name=name)
+        taken = any(each.account == account for each in known)
+        require(not taken, GovernanceError.ACCOUNT_TAKEN, account=format_address(account))
 
     def _remove_auditor(self, ctx: Context, name: str) -> None:
         known = self.auditor_list.get(())

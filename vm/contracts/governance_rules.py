@@ -39,6 +39,10 @@ RULES_REVISION_KEY: Final = storage_key(NAME, "rules_revision")
 FIRST_VERSION: Final = 1
 UPGRADE_NOTICE_BLOCKS: Final = 100
 """How far ahead an upgrade is at least. The vote on it takes longer; this keeps a slip of the hand from stopping nodes."""
+LEAST_CAP_MS: Final = 1_000
+"""How long the longest view lasts at least: a wide network cannot decide on a block in less, nor take that back then."""
+GAS_PER_CAP_MS: Final = 250_000
+"""A full block takes a quarter of the longest view: what is due is made first, in whatever view, and must not outlast it."""
 INDISPENSABLE: Final = frozenset({ASSET, CALENDAR, NAME})
 
 _DEFAULTS: Final = Parameters(*astuple(ChainParameters()))
@@ -68,6 +72,8 @@ class RuleBook(Contract):
             self._require_within(change, deciding_gas)
             after = replace(after, **{change.name.value: change.value})
         self._require_sound(after)
+        if names & {ParameterName.BLOCK_MAX_GAS, ParameterName.TIMEOUT_CAP_MS}:
+            _require_time_for_blocks(after)
         self.parameters.set(after)
         self._bump_rules()
         for change in changes:
@@ -79,6 +85,8 @@ class RuleBook(Contract):
             most = self.window_limit_ms.get(most)
         elif change.name is ParameterName.BLOCK_MAX_GAS:
             least = max(least, 2 * TRANSACTIONS_PER_BLOCK * deciding_gas)
+        elif change.name is ParameterName.TIMEOUT_CAP_MS:
+            least = max(least, LEAST_CAP_MS)
         right = least <= change.value <= most
         require(right, GovernanceError.BAD_PARAMETER, name=change.name.value, value=change.value, least=least, most=most)
 
@@ -140,3 +148,9 @@ class RuleBook(Contract):
 
     def _bump_rules(self) -> None:
         self.rules_revision.set(self.rules_revision.get(0) + 1)
+
+
+def _require_time_for_blocks(parameters: Parameters) -> None:
+    most = GAS_PER_CAP_MS * parameters.timeout_cap_ms
+    right, name = parameters.block_max_gas <= most, ParameterName.BLOCK_MAX_GAS.value
+    require(right, GovernanceError.BAD_PARAMETER, name=name, value=parameters.block_max_gas, most=most)

@@ -137,10 +137,11 @@ class Schedule(Contract, errors=ScheduleError):
         at = 0
         while size:
             below = 2 * at + 1
-            if below + 1 < size and self.heap[below + 1] < self.heap[below]:
-                below += 1
-            if below >= size or moved_ms <= self.heap[below]:
+            least_ms = self.heap[below] if below < size else moved_ms
+            if below + 1 < size and (other_ms := self.heap[below + 1]) < least_ms:
+                below, least_ms = below + 1, other_ms
+            if moved_ms <= least_ms:
                 self.heap[at] = moved_ms
                 return
-            self.heap[at] = self.heap[below]
+            self.heap[at] = least_ms
             at = below
