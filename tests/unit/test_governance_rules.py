@@ -34,7 +34,7 @@ from vm.contracts.governance_rule_types import (
 from vm.contracts.governance_rules import UPGRADE_NOTICE_BLOCKS
 from vm.contracts.governance_state import deciding_vote_gas
 from vm.contracts.governance_thresholds import MAJORITY_TOPICS, QUORUM_SHARE, WHOLE, approvals_needed, least_share, topics_of
-from vm.contracts.governance_types import ProposalStatus, Topic
+from vm.contracts.governance_types import ProposalStatus, Role, Topic
 from vm.contracts.governance_voting import MAX_OPEN_BY_MEMBER
 from vm.contracts.planned_calls import CHECK_BYTE_GAS, MAX_CALLS_BYTES, PlannedCall
 from vm.errors import ContractError
@@ -564,6 +564,20 @@ class TestAuditors:
         for _ in range(MAX_AUDITS_READ // MAX_CALLS + 1):
             chain.block(chain.transaction(AUDITOR, *[call] * MAX_CALLS, gas_limit=10_000_000))
         assert len(chain.query(Governance.audits_of, "x", 0, 255)) == MAX_AUDITS_READ
+
+    def test_no_auditor_becomes_a_member_as_it_is(self, chain: GovernanceChain) -> None:
+        """Nor one that was proposed as a member before: whoever audits the members is none of them."""
+        proposed: int = chain.ok(voter("a"), Governance.propose_add_observer, "kpmg", candidate("kpmg"), "", None)
+        chain.enact(ABC, self.add(chain))
+        chain.enact(ABC, self.add(chain, "auditor2", voter("e")))
+        add = Governance.propose_add_observer
+        assert chain.code(voter("a"), add, "kpmg", candidate("kpmg"), "", None) == "AUDITOR_EXISTS"
+        assert chain.code(voter("a"), add, "e", candidate("e"), "", None) == "ACCOUNT_TAKEN"
+        chain.ok(voter("b"), Governance.vote, proposed, True)
+        assert chain.code(voter("c"), Governance.vote, proposed, True) == "AUDITOR_EXISTS"
+        chain.enact(ABC, chain.plan(Governance.remove_auditor, "kpmg"))
+        chain.ok(voter("c"), Governance.vote, proposed, True)
+        assert chain.record("kpmg").role is Role.OBSERVER
 
     def test_an_auditor_has_no_vote(self, chain: GovernanceChain) -> None:
         chain.enact(ABC, self.add(chain))

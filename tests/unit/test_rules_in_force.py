@@ -1,11 +1,13 @@
 """What governance decides about the chain is what nodes go by from the next block on: parameters, contracts, versions."""
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from consensus.effects import BuildBlock, SetTimer, Timer
 from ledger.block import Status
 from ledger.codec import decode, encode
 from ledger.errors import RejectedError
@@ -14,7 +16,7 @@ from ledger.types import MemberId, View
 from node import chain as node_chain
 from node.chain import InvalidBlockError, OutdatedError
 from tests.memory_node import FAUCET_SEED, MemoryNode
-from tests.one_driver import one_driver
+from tests.one_driver import NOW, one_driver
 from vm.contracts.asset import FEES, balance_key
 from vm.contracts.governance import Governance
 from vm.contracts.governance_rules import UPGRADE_NOTICE_BLOCKS
@@ -115,4 +117,16 @@ async def test_a_node_that_does_not_know_the_version_votes_no_more(tmp_path: Pat
         driver.start()
         assert driver.replica.halted is not None
         assert driver.replica.halted.reason.startswith("version: ")
+        await driver.stop()
+
+
+async def test_timeouts_and_block_size_are_the_chains_from_the_next_height_on(tmp_path: Path) -> None:
+    with one_driver(tmp_path, index=0) as (driver, _network):
+        driver.start()
+        parameters = replace(driver.chain.parameters, base_timeout_ms=2_500, timeout_cap_ms=9_000, block_max_transactions=7)
+        driver.chain.rules = replace(driver.chain.rules, parameters=parameters)
+        driver._standing.take()
+        effects = driver.replica.on_work(True, NOW)
+        assert SetTimer(Timer.PROGRESS, NOW + 2_500) in effects
+        assert [effect.max_transactions for effect in effects if isinstance(effect, BuildBlock)] == [7]
         await driver.stop()

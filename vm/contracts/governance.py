@@ -101,8 +101,8 @@ class Governance(Voting, MemberDeeds, RuleBook, AuditRegister, errors=Governance
     ) -> U64:
         """Propose a new member, at first without a vote, and approve of it. Returns the proposal's id.
 
-        Errors: NOT_A_VALIDATOR, BAD_EXPIRY, TOO_MANY_PROPOSALS, MEMBER_EXISTS, BAD_MEMBER_ID, BAD_KEY, KEY_USED, BAD_CERTIFICATE,
-        CERTIFICATE_USED, BAD_ADDRESS, ADDRESS_TAKEN, BAD_ACCOUNT, ACCOUNT_TAKEN, TOO_MANY_MEMBERS, BAD_POSSESSION.
+        Errors: NOT_A_VALIDATOR, BAD_EXPIRY, TOO_MANY_PROPOSALS, MEMBER_EXISTS, AUDITOR_EXISTS, BAD_MEMBER_ID, BAD_KEY, KEY_USED,
+        BAD_CERTIFICATE, CERTIFICATE_USED, BAD_ADDRESS, ADDRESS_TAKEN, BAD_ACCOUNT, ACCOUNT_TAKEN, TOO_MANY_MEMBERS, BAD_POSSESSION.
         Emits Proposed, Voted. While it is open no present member can take the certificate or the address.
 
         Args:
