@@ -194,14 +194,23 @@ class Chain:
         """Return what a read of the state after a committed block takes from the chain."""
         if header.height == self.tip.height:
             return self.context(header.timestamp_ms)
-        first = max(self.store.held.headers_from, header.height - RECENT_BLOCKS + 1)
-        recent = RecentHashes(self.store, range(first, header.height + 1))
-        return self._context(Height(header.height + 1), header.timestamp_ms, recent)
+        return self._context(Height(header.height + 1), header.timestamp_ms, self._hashes_before(header))
 
-    def _context(self, height: Height, timestamp_ms: int, recent: Mapping[Height, bytes]) -> BlockContext:
-        params = self.parameters
-        price, max_gas, disabled = params.gas_price_motes, params.block_max_gas, self.rules.disabled
-        return BlockContext(height, timestamp_ms, price, FEES, max_gas, recent, disabled)
+    def context_on(self, version: StateVersion, timestamp_ms: int) -> BlockContext:
+        """Return what execution took from a block that stands on a committed one, by the rules of then."""
+        height, rules = Height(version.header.height + 1), read_rules(version, self._founding)
+        return self._context(height, timestamp_ms, self._hashes_before(version.header), rules)
+
+    def _hashes_before(self, header: Header) -> RecentHashes:
+        first = max(self.store.held.headers_from, header.height - RECENT_BLOCKS + 1)
+        return RecentHashes(self.store, range(first, header.height + 1))
+
+    def _context(
+        self, height: Height, timestamp_ms: int, recent: Mapping[Height, bytes], rules: ChainRules | None = None
+    ) -> BlockContext:
+        rules = rules or self.rules
+        price, max_gas = rules.parameters.gas_price_motes, rules.parameters.block_max_gas
+        return BlockContext(height, timestamp_ms, price, FEES, max_gas, recent, rules.disabled)
 
     # ---- what was
 
@@ -248,7 +257,7 @@ class Chain:
         built = self.executor.build(
             self.store.state,
             self.context(timestamp_ms),
-            self._admissible(islice(candidates, MAX_SCANNED), timestamp_ms),
+            self._admissible(candidates, timestamp_ms),
             min(max_transactions, self.parameters.block_max_transactions),
             self.parameters.block_max_bytes,
         )
@@ -325,11 +334,11 @@ class Chain:
             return True
         if mempool.pending == 0:
             return False
-        if mempool.has_expired(now_ms) or self.parameters.gas_price_motes == 0:
+        if mempool.has_expired(now_ms):
             return True
         context, state = self.context(max(now_ms, self.tip.timestamp_ms + 1)), self.store.state
         unpayable = []
-        for transaction in islice(mempool.candidates(), MAX_SCANNED):
+        for transaction in self._scanned(mempool.candidates(), context.timestamp_ms):
             if self.executor.can_reserve(state, context, transaction):
                 break
             unpayable.append(transaction.tx_hash)
@@ -349,9 +358,13 @@ class Chain:
         return None if place is None or place[0] > self.tip.height else place
 
     def _admissible(self, candidates: Iterable[Transaction], block_time_ms: int) -> Iterator[Transaction]:
-        for transaction in candidates:
-            if self.is_timely(transaction, block_time_ms) and self.committed_at(transaction.id) is None:
+        for transaction in self._scanned(candidates, block_time_ms):
+            if self.committed_at(transaction.id) is None:
                 yield transaction
+
+    def _scanned(self, candidates: Iterable[Transaction], block_time_ms: int) -> Iterator[Transaction]:
+        """Yield those to look at for a block; what is valid for too long is in nobody's way when the window was made shorter."""
+        return islice((each for each in candidates if self.is_timely(each, block_time_ms)), MAX_SCANNED)
 
     def _check_entries(self, header: Header, transactions: Sequence[Transaction]) -> None:
         ids = {transaction.id for transaction in transactions}

@@ -5,7 +5,7 @@ each block is executed on the state before it, from the oldest one that is held.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Final
@@ -93,7 +93,7 @@ def _replay_held(chain: Chain, progress: Progress) -> Replayed:
     def run(certificate: QuorumCertificate, transactions: tuple[Transaction, ...]) -> None:
         header = certificate.header
         before = chain.version(Height(header.height - 1))
-        context = replace(chain.context_at(before.header), timestamp_ms=header.timestamp_ms)
+        context = chain.context_on(before, header.timestamp_ms)
         try:
             execution = chain.executor.execute(before, context, transactions)
         except RejectedError as error:

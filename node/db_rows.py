@@ -11,7 +11,7 @@ from enum import StrEnum
 from typing import Any, Final, TypeAlias
 
 from ledger.block import Header, Receipt, ReceiptKind, Status
-from ledger.codec import Value, as_str, as_tuple, decode
+from ledger.codec import Value, as_int, as_str, as_tuple, decode
 from ledger.policy import as_address, format_address
 from ledger.transaction import Call
 from ledger.types import Height
@@ -24,6 +24,8 @@ from vm.abi import FieldSpec
 from vm.abi_json import call_to_json, event_to_json, untyped_to_json, value_to_json
 from vm.contracts.asset import DATR
 from vm.contracts.asset import NAME as ASSET
+from vm.contracts.governance_events import ParameterSet
+from vm.contracts.governance_rule_types import ParameterName
 from vm.errors import ContractError
 from vm.registry import Registry
 
@@ -83,7 +85,7 @@ def _blocks(chain: Chain, wanted: Range, progress: Progress) -> Iterator[Row]:
 
 
 def _transactions(chain: Chain, wanted: Range, progress: Progress) -> Iterator[Row]:
-    registry, price = chain.executor.registry, chain.parameters.gas_price_motes
+    registry, prices = chain.executor.registry, GasPrices(chain, wanted.low or 0)
     for header, receipts in _receipts(chain, wanted, chain.store.held.bodies_from, progress):
         found = transactions_of(chain.store, chain.genesis_hash, header.height)
         check_numbers(header.height, found, receipts)
@@ -97,11 +99,31 @@ def _transactions(chain: Chain, wanted: Range, progress: Progress) -> Iterator[R
                 "sender": format_address(transaction.sender),
                 "status": "succeeded" if receipt.status is Status.SUCCEEDED else "failed",
                 "gas_used": receipt.gas_used,
-                "fee_motes": receipt.gas_used * price,
+                "fee_motes": receipt.gas_used * prices.at(header.height),
                 "error": None if error is None else f"{error.contract}: {error.code}",
                 "reference": transaction.body.reference,
                 "calls": [_call(registry, call) for call in transaction.body.calls],
             }
+
+
+class GasPrices:
+    """What gas cost in each block from `low` on, by the changes that governance has decided since: no state of then is needed."""
+
+    def __init__(self, chain: Chain, low: int) -> None:
+        store, tip = chain.store, chain.tip.height
+        self._changes = [
+            (height, as_int(event.fields[1], "gas price"))
+            for height in map(Height, range(max(low, store.held.receipts_from, 1), tip + 1))
+            if ParameterSet.__name__.encode() in (store.receipts_bytes(height) or b"")
+            for receipt in receipts_of(store, height)
+            for event in receipt.events
+            if event.name == ParameterSet.__name__ and event.fields[0] == ParameterName.GAS_PRICE_MOTES.value
+        ]
+        self._now = chain.parameters.gas_price_motes
+
+    def at(self, height: Height) -> int:
+        """Return the price in motes of a unit of gas in a block: a change holds from the block after it."""
+        return next((old for changed, old in self._changes if changed >= height), self._now)
 
 
 def _events(chain: Chain, wanted: Range, progress: Progress) -> Iterator[Row]:

@@ -15,6 +15,8 @@ from ledger.transaction import Call, Transaction
 from ledger.types import MemberId, View
 from node import chain as node_chain
 from node.chain import InvalidBlockError, OutdatedError
+from node.db_replay import _replay_held
+from node.db_rows import SOURCES, Range, What
 from tests.memory_node import FAUCET_SEED, MemoryNode
 from tests.one_driver import NOW, one_driver
 from vm.contracts.asset import FEES, balance_key
@@ -53,8 +55,9 @@ def _commit(node: MemoryNode, *transactions: Transaction) -> None:
         assert receipt.status is Status.SUCCEEDED, receipt.error
 
 
-def _payment(node: MemoryNode, *, valid_for_ms: int = 60_000) -> Transaction:
-    return node.sign(FAUCET_SEED, (Call("asset", "transfer", (node.keys[0].account, 5)),), valid_for_ms=valid_for_ms)
+def _payment(node: MemoryNode, *, amount: int = 5, valid_for_ms: int = 60_000) -> Transaction:
+    call = Call("asset", "transfer", (node.keys[0].account, amount))
+    return node.sign(FAUCET_SEED, (call,), valid_for_ms=valid_for_ms)
 
 
 def test_parameters_hold_from_the_next_block_on(node: MemoryNode) -> None:
@@ -86,6 +89,19 @@ def test_a_shorter_window_is_kept_to_and_forgets_nothing(node: MemoryNode) -> No
     again, _ = node._chain.build([early], 100, View(0), MemberId("node1"), node.now_ms + 1_000)
     assert again.transactions == ()
     assert node._chain.committed_at(early.id) is not None
+
+
+def test_what_a_shorter_window_keeps_waiting_is_no_work_and_is_in_nobodys_way(
+    node: MemoryNode, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else blocks without anything in them follow one another until it may stand in one, or none holds anything else."""
+    monkeypatch.setattr(node_chain, "MAX_SCANNED", 2)
+    _decide(node, "set_parameters", (("tx_window_ms", 600_000),))
+    for _ in range(2):
+        node._mempool.add(_payment(node, valid_for_ms=3_000_000))  # as if they had come before
+    assert not node._chain.has_includable(node._mempool, node.now_ms)
+    _commit(node, _payment(node))
+    assert len(node._mempool) == 2
 
 
 def test_a_disabled_contract_is_off_in_the_next_block(node: MemoryNode) -> None:
@@ -130,3 +146,15 @@ async def test_timeouts_and_block_size_are_the_chains_from_the_next_height_on(tm
         assert SetTimer(Timer.PROGRESS, NOW + 2_500) in effects
         assert [effect.max_transactions for effect in effects if isinstance(effect, BuildBlock)] == [7]
         await driver.stop()
+
+
+def test_the_past_is_judged_by_the_rules_of_then(node: MemoryNode) -> None:
+    """Fees that are exported are those that were paid, and what was executed under other rules executes again."""
+    _commit(node, _payment(node, amount=10**12))
+    _decide(node, "set_parameters", (("gas_price_motes", 7),))
+    _decide(node, "set_parameters", (("gas_price_motes", 3),))
+    _commit(node, _payment(node))
+    rows = SOURCES[What.TRANSACTIONS].rows(node._chain, Range(), lambda *_: None)
+    assert [row["fee_motes"] // row["gas_used"] for row in rows] == [0, 0, 7, 3]
+    replayed = _replay_held(node._chain, lambda *_: None)
+    assert (replayed.first, replayed.last) == (1, node.tip.height)
