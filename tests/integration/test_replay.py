@@ -131,15 +131,8 @@ class TestReplay:
         assert str(sum(int(balance["balance"]) for balance in balances)) == document["total_motes"] != "0"
 
     @pytest.mark.cluster
-    def test_the_sessions_of_a_real_site(self, network: Processes) -> None:
-        if not REAL_SESSIONS.exists():
-            pytest.skip(f"{REAL_SESSIONS} is not on this machine")
-        expected = charging_bill.station_motes(REAL_SESSIONS, TARIFF)
-        assert_exact(replay(REAL_SESSIONS, network), REAL_SESSIONS, network, expected)
-
-    @pytest.mark.cluster
     def test_the_sessions_of_a_real_site_under_a_time_of_use_tariff(self, network: Processes) -> None:
-        """Step sizes, idle fee and VAT, by the site's own clock."""
+        """Restrictions, step sizes, idle fee and VAT, by the site's own clock; the plain tariff is in the example above."""
         if not REAL_SESSIONS.exists():
             pytest.skip(f"{REAL_SESSIONS} is not on this machine")
         expected = time_of_use_bill.station_motes(REAL_SESSIONS, TIME_OF_USE, 540)
