@@ -125,7 +125,8 @@ def balance(address: str) -> Flow[Balance]:
 def transfer(wallet: Wallet, to: str, motes: Motes, *, reference: str, gas_limit: int | None, timeout_s: float) -> Flow[Receipt]:
     """Send DATR and return the receipt once it is final."""
     transfer_call = ContractCall("asset", "transfer", (parse_address(to), motes))
-    transaction = yield from sign(wallet, [transfer_call], reference=reference, gas_limit=gas_limit or DEFAULT_GAS_LIMIT)
+    limit = DEFAULT_GAS_LIMIT if gas_limit is None else gas_limit
+    transaction = yield from sign(wallet, [transfer_call], reference=reference, gas_limit=limit)
     return (yield from send(transaction, timeout_s))
 
 

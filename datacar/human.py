@@ -1,7 +1,8 @@
 """Contract values as people write and read them, directed by their shapes: text and JSON in, canonical values out, and back.
 
 In JSON, strings are read as people write them ("1.5 DATR", "2024-02-29"), whole numbers are the contract's own, and a number
-with a decimal point is taken as its text. `Shown.to_json` gives what can be read again: money is a decimal string of DATR.
+with a decimal point is taken as its text. Where the contract's own number is another than people's, a whole number is refused:
+`12` beside `12.5` would be 0.012 %. `Shown.to_json` gives what can be read again: money is a decimal string of DATR.
 """
 
 import json
@@ -65,7 +66,7 @@ def read_text(shape: Shape, text: str, lookup: Lookup) -> Value:
             return _address(text, lookup)
         case Kind.BYTES:
             if not _HEX.fullmatch(text):
-                _refuse(text, "write 0x and pairs of hex digits")
+                _refuse(text, _expected(shape))
             return _checked(shape, bytes.fromhex(text[2:]))
         case Kind.LIST | Kind.TUPLE | Kind.STRUCT:
             return read_json(shape, _parts_of(shape, text), lookup)
@@ -81,6 +82,8 @@ def read_json(shape: Shape, data: Json, lookup: Lookup) -> Value:
         return read_text(shape, data, lookup)
     match shape.kind:
         case Kind.INT if type(data) is int:
+            if shape.unit is not None and shape.unit.scaled:
+                _refuse(str(data), f'give it as text, such as "{shape.unit.example}": a bare number could be another unit')
             return _checked(shape, data)
         case Kind.MOTES if type(data) is int:
             return _refuse(str(data), 'an amount is text, such as "1.5 DATR": a bare number could be motes')
@@ -154,6 +157,10 @@ def _expected(shape: Shape) -> str:
             return f"give an array of at most {shape.spec.high} items"
         case Kind.TUPLE:
             return f"give an array of {len(shape.parts)} items"
+        case Kind.BYTES:
+            return f"write 0x and {2 * shape.spec.low if shape.spec.low == shape.spec.high else 'pairs of'} hex digits"
+        case Kind.TEXT:
+            return f"write {shape.spec.low} to {shape.spec.high} characters"
         case Kind.STRUCT:
             return f"give an object with {', '.join(part.name for part in shape.parts)}"
         case _:
@@ -174,7 +181,8 @@ def _checked(shape: Shape, value: Value) -> Value:
     try:
         shape.spec.decode(value)
     except DatacarError as error:  # a struct may refuse what its fields are together
-        raise BadValueError(error.message, error.hint or _expected(shape)) from error
+        hint = error.hint if shape.kind is Kind.STRUCT and error.hint else _expected(shape)
+        raise BadValueError(error.message, hint) from error
     return value
 
 
@@ -336,11 +344,14 @@ class Shown:
         return [(path, self.text(shape, value))]
 
     def to_json(self, shape: Shape, value: Any) -> Json:
-        """Return the JSON form of a canonical value: as the ABI's, but money is a decimal string of DATR (or of its asset)."""
+        """Return the JSON form of a canonical value: as the ABI's, but money is a decimal string of DATR (or of its asset).
+
+        So is whatever else has another unit in the contract: percentages, prices.
+        """
         if value is None:
             return None
         match shape.kind:
-            case Kind.MOTES if shape.unit is not None:
+            case Kind.MOTES | Kind.INT if shape.unit is not None and (shape.unit.scaled or shape.kind is Kind.MOTES):
                 return shape.unit.show(value).partition(" ")[0]
             case Kind.ADDRESS:
                 return format_address(Address(value))

@@ -238,7 +238,7 @@ def _document(text: str, kind: str, names: Iterable[str]) -> Mapping[str, Any]:
     if len(text) > MAX_TEXT_CHARS:
         raise BadFileError(f"the file has over {MAX_TEXT_CHARS} characters", limit=MAX_TEXT_CHARS)
     try:
-        document = json.loads(text)
+        document = json.loads(text, object_pairs_hook=_members)
     except (ValueError, RecursionError) as problem:
         raise BadFileError(f"the file is not JSON: {problem}") from None
     if not isinstance(document, dict) or document.get("kind") != kind or document.get("version") != VERSION:
@@ -246,6 +246,14 @@ def _document(text: str, kind: str, names: Iterable[str]) -> Mapping[str, Any]:
     if document.keys() != {"version", "kind", *names}:
         raise BadFileError(f"the file must have exactly the fields {', '.join(sorted(names))}")
     return document
+
+
+def _members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Return an object's members. Raises `ValueError` for a name that stands there twice: which of them would people read?"""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise ValueError("an object has the same name twice")
+    return found
 
 
 def _policy_json(policy: KeyPolicy) -> dict[str, Any]:

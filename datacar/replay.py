@@ -252,7 +252,7 @@ class Replay:
         receipt = await self._send(station, charging_call(Charging.stop, session_id, energy, end, charged, "EVDisconnected"))
         billed_wh, debt = _billed(receipt)
         if debt:
-            await self._send(driver, charging_call(Charging.pay_debt, session_id))
+            await self._send(driver, charging_call(Charging.pay_debt, session_id, Motes(debt)))
         self._energy_wh += billed_wh
 
     @property

@@ -23,7 +23,11 @@ _U32_MAX: Final = 2**32 - 1
 _MAX_YEAR: Final = 9_999
 _MAX_TEXT_CHARS: Final = 64
 _INTEGER: Final = re.compile(r"-?(?:0|[1-9][0-9]{0,19})", re.ASCII)
-_QUANTITY: Final = re.compile(r"(-?)(0|[1-9][0-9]{0,19})(?:\.([0-9]{1,19}))? ?([A-Za-z%]*)", re.ASCII)
+_QUANTITY: Final = re.compile(
+    r"(-?)(0|[1-9][0-9]{0,19})(?:\.([0-9]{1,19}))?"
+    r"(?: ?([A-Za-z%]+)| ([A-Za-z][A-Za-z0-9]*))?",  # a word with digits stands apart: 1e3 is not one E3
+    re.ASCII,
+)
 _PART: Final = re.compile(r"(0|[1-9][0-9]{0,19})(?:\.([0-9]{1,19}))? ?([a-z]+) ?", re.ASCII)
 _CLOCK: Final = re.compile(r"([01][0-9]|2[0-4]):([0-5][0-9])", re.ASCII)
 _OFFSET: Final = re.compile(r"([+-])([01][0-9]):([0-5][0-9])", re.ASCII)
@@ -47,6 +51,7 @@ class Unit:
     """How people write a number: `read` takes text (and the time, for what is relative to it), `show` gives it back.
 
     `metavar` is its name in a command's help, `example` a text of it (empty for plain numbers), `hint` says how it is written.
+    A `scaled` one has another number in the contract: 12 % is 12,000 there.
     """
 
     metavar: str
@@ -54,6 +59,7 @@ class Unit:
     hint: str
     read: Callable[[str, Now], int]
     show: Callable[[int], str]
+    scaled: bool = False
 
 
 def read_number(unit: Unit, text: str, low: int, high: int, now: Now) -> int:
@@ -91,11 +97,13 @@ def decimal(value: int, places: int) -> str:
 def _quantity(
     what: str, metavar: str, example: str, hint: str, words: Mapping[str, int], finest: str, show: Callable[[int], str]
 ) -> Unit:
-    """Return a unit of numbers with a word behind; `words` (lower case) are how many of the `finest` each stands for."""
+    """Return a unit of numbers with a word behind; `words` (lower case) are how many of the `finest` each stands for, "" for
+    a bare number.
+    """
 
     def read(text: str, _now: Now) -> int:
         match = _QUANTITY.fullmatch(text)
-        factor = None if match is None else words.get(match[4].lower())
+        factor = None if match is None else words.get((match[4] or match[5] or "").lower())
         if match is None or factor is None:
             raise _refuse(text, what, hint)
         value = _scaled(match[2], match[3], factor)
@@ -103,14 +111,14 @@ def _quantity(
             raise _refuse(text, f"a whole number of {finest}", hint)
         return -value if match[1] else value
 
-    return Unit(metavar, example, hint, read, show)
+    return Unit(metavar, example, hint, read, show, scaled=words[""] > 1)
 
 
 def money(symbol: str, decimals: int, finest: str = "units") -> Unit:
     """Return the unit of an asset's amounts: with 8 decimals 150000000 is `1.5`. `finest` names the smallest part."""
     one = 10**decimals
     hint = f'write {symbol} as a plain decimal such as "1.5", with at most {decimals} decimals, or a whole number of {finest}'
-    words = {"": one, symbol.lower(): one, finest: 1}
+    words = {"": one, finest: 1, symbol.lower(): one}  # an asset may be called UNITS
     show = lambda value: f"{decimal(value, decimals)} {symbol}"  # noqa: E731
     return _quantity(f"an amount of {symbol}", symbol, "1.5", hint, words, finest, show)
 
@@ -266,7 +274,8 @@ def _read_date(text: str, _now: Now) -> int:
 
 
 def _show_date(value: int) -> str:
-    return day_text(Day(value)) if 0 <= date_of(Day(value)).year <= _MAX_YEAR else str(value)
+    """Return a date; 0 stands for none wherever a contract has it."""
+    return day_text(Day(value)) if value and 0 <= date_of(Day(value)).year <= _MAX_YEAR else str(value)
 
 
 def _read_integer(text: str, _now: Now) -> int:
@@ -275,13 +284,23 @@ def _read_integer(text: str, _now: Now) -> int:
     return int(text)
 
 
+def _read_base(text: str, now: Now) -> int:
+    if _INTEGER.fullmatch(text):
+        return int(text)
+    if not text.lower().endswith(("datr", "motes")):
+        raise _refuse(text, "a whole number of units, nor money", _BASE_HINT)
+    return DATR.read(text, now)
+
+
 _OFFSET_HINT: Final = 'write local time minus UTC such as "+01:00", or minutes'
 _CLOCK_HINT: Final = 'write a time of the day such as "07:30", or minutes after midnight'
 _NUMBER_HINT: Final = "write a whole number in digits"
+_BASE_HINT: Final = 'write how many units in digits, or a base such as "1000 DATR"; a bare number is motes there'
 
 NUMBER: Final = Unit("N", "", _NUMBER_HINT, _read_integer, str)
 DATR_SYMBOL: Final = "DATR"
 DATR: Final = money(DATR_SYMBOL, 8, "motes")
+BASE: Final = Unit("N|DATR", "120, or 1000 DATR for a base", _BASE_HINT, _read_base, str)
 ENERGY: Final = _metric("an energy", "Wh")
 POWER: Final = _metric("a power", "W")
 RATE: Final = _fixed("an annual rate in percent", "%", 3)
@@ -310,6 +329,7 @@ _RULES: Final[tuple[tuple[re.Pattern[str], Callable[[TypeSpec], bool], Unit], ..
         (r"(rate|share)_e4$", lambda _: True, SHARE),
         (r"_e4$", lambda _: True, _fixed("a number", "", 4)),
         (r"(^|_)rate$", lambda _: True, RATE),
+        (r"(^|_)share$", lambda _: True, SHARE),
         (r"(^|_)wh$", lambda _: True, ENERGY),
         (r"(^|_)w$", lambda _: True, POWER),
         (_LENGTHS + r".*_ms$", lambda _: True, MILLISECONDS),
@@ -322,10 +342,10 @@ _RULES: Final[tuple[tuple[re.Pattern[str], Callable[[TypeSpec], bool], Unit], ..
         (r"(^|_)minutes$", lambda _: True, MINUTES),
         (r"(^|_)hours$", lambda _: True, HOURS),
         (r"(^|_)days$", lambda _: True, DAYS),
-        (r"(_on|(^|_)day|(^|_)date)$", lambda spec: spec.high >= _U32_MAX, DATE),
+        (r"(_on|_since|(^|_)day|(^|_)date)$", lambda spec: spec.high >= _U32_MAX, DATE),
     )
 )
-_BY_DOC: Final = (("1/10 basis point", RATE), ("1/10,000", SHARE), ("per 10,000", SHARE))
+_BY_DOC: Final = (("1/10 basis point", RATE), ("1/10,000", SHARE), ("per 10,000", SHARE), ("the base in motes", BASE))
 
 
 def unit_of(name: str, spec: TypeSpec, doc: str = "") -> Unit | None:

@@ -363,7 +363,7 @@ class Chain:
                 yield transaction
 
     def _scanned(self, candidates: Iterable[Transaction], block_time_ms: int) -> Iterator[Transaction]:
-        """Yield those to look at for a block; what is valid for too long is in nobody's way when the window was made shorter."""
+        """Yield those to look at for a block: what is valid for longer than a window made shorter is in nobody's way."""
         return islice((each for each in candidates if self.is_timely(each, block_time_ms)), MAX_SCANNED)
 
     def _check_entries(self, header: Header, transactions: Sequence[Transaction]) -> None:

@@ -17,7 +17,8 @@ Clock: TypeAlias = Callable[[], int]
 """Returns Unix milliseconds; handed to whoever needs it, so that a simulator can give each node its own."""
 
 OFFSET_NAME: Final = "clock.json"
-MAX_AHEAD_MS: Final = 100 * 366 * 86_400_000
+DAY_MS: Final = 86_400_000
+MAX_AHEAD_MS: Final = 100 * 366 * DAY_MS
 """A century: what is dated later than some calendars reach would be no use."""
 
 
@@ -38,7 +39,7 @@ class TooFarAheadError(RejectedError):
     """A clock is to be set further ahead than it goes."""
 
     def __init__(self, offset_ms: int) -> None:
-        message = f"the clock would be {offset_ms} ms ahead, it goes {MAX_AHEAD_MS} ms at most"
+        message = f"the clock would be {offset_ms // DAY_MS} days ahead, it goes {MAX_AHEAD_MS // DAY_MS} days at most"
         super().__init__("not_permitted", message, hint="begin anew: `datacar devnet reset`", limit=MAX_AHEAD_MS, got=offset_ms)
 
 

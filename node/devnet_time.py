@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from ledger.errors import UnavailableError
 from node import probe
-from node.clock import now_ms, write_offset
+from node.clock import MAX_AHEAD_MS, TooFarAheadError, now_ms, write_offset
 from node.devnet import HOST, Devnet, DevnetError, DevNode
 from node.node_folder import DATA_NAME
 
@@ -65,6 +65,8 @@ def move_time(devnet: Devnet, by_ms: int) -> NetworkTime:
         nodes = _running(devnet)
         said = _ask_all(nodes)
         target_ms = max(devnet.level_clocks(), *(each.offset_ms for each in said.values())) + by_ms
+        if target_ms > MAX_AHEAD_MS:  # before any is set: later, some would be and some not
+            raise TooFarAheadError(target_ms)
         for node in devnet.nodes:
             if node not in nodes:
                 write_offset(node.folder / DATA_NAME, target_ms)

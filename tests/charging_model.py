@@ -83,7 +83,8 @@ class Model:
     paid: int = 0
     owed: int = 0
     lapses_ms: int | None = None  # while a dispute is open
-    was_disputed: bool = False
+    was_disputed: bool = False  # while it ran, or the bill
+    bill_disputed: bool = False
     records: list[tuple[CdrKind, int, int, int]] = field(default_factory=list)  # total, paid, debt
     dues: dict[Address, int] = field(default_factory=dict)
 
@@ -105,7 +106,13 @@ class Model:
     def may_be_disputed(self, now_ms: int) -> bool:
         """Once, until the deadline or not long after the end."""
         until_ms = self.ended_ms + DISPUTE_MS if self.state == "COMPLETED" else self.deadline_ms
-        return self.state in ("ACTIVE", "COMPLETED") and not self.was_disputed and now_ms <= until_ms
+        before = self.bill_disputed if self.state == "COMPLETED" else self.was_disputed
+        return self.state in ("ACTIVE", "COMPLETED") and self.lapses_ms is None and not before and now_ms <= until_ms
+
+    def open_dispute(self, lapses_ms: int) -> None:
+        """A dispute of a bill is the only one of it; one of a running session is the only one until there is a bill."""
+        self.was_disputed, self.lapses_ms = True, lapses_ms
+        self.bill_disputed = self.state == "COMPLETED"
 
     def parts(self, paid: int) -> dict[Address, int]:
         """Who has what of `paid`; the operator comes last."""
@@ -170,6 +177,7 @@ class World:
         """After a dispute: settle an open session that has ended meanwhile."""
         if model.state == "ACTIVE" and (model.stop is not None or self.at_ms > model.deadline_ms):
             self.settle(model)
+            model.bill_disputed = True
 
     def settle(self, model: Model, cost: int | None = None) -> None:
         """Do what settling does, by hand."""

@@ -202,7 +202,8 @@ class Machine:
         self._require_callable(entry, method, depth)
         origin, self.origin = self.origin, signer
         try:
-            return method.returns.encode(self._nested(entry, method, signer, method.decode_args(args), depth))
+            result: Value = self._nested(entry, method, signer, method.decode_args(args), depth, canonical=True)
+            return result
         finally:
             self.origin = origin
 
@@ -218,18 +219,27 @@ class Machine:
             raise ContractError(CoreError.WRONG_KIND, method=method.name)
         self.require_enabled(entry, method)
 
-    def _nested(self, entry: "Entry", method: MethodSpec, sender: Address, args: list[Any], depth: int) -> Any:
+    def _nested(
+        self, entry: "Entry", method: MethodSpec, sender: Address, args: list[Any], depth: int, *, canonical: bool = False
+    ) -> Any:
         storage = self.storage
         mark, events, frozen = storage.overlay.mark(), len(self.events), storage.frozen
         storage.frozen = frozen or method.kind is MethodKind.READ
         try:
-            return self.run(entry, method, sender, args, depth)
+            result = self.run(entry, method, sender, args, depth)
+            return self._canonical(method, result) if canonical else result
         except ContractError:
             storage.overlay.rollback(mark)
             del self.events[events:]
             raise
         finally:
             storage.frozen = frozen
+
+    def _canonical(self, method: MethodSpec, result: Any) -> Value:
+        """Return the canonical form of a result, charged like arguments: a list of structures takes as long to make."""
+        value = method.returns.encode(result)
+        self.storage.meter.charge(gas.ARGUMENT * count_values((value,)))
+        return value
 
     def calendar(self) -> Any:
         """Return the contract that keeps what is to come (`vm.contracts.schedule.Schedule`). Raises `ContractError` READ_ONLY."""

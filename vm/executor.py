@@ -19,8 +19,8 @@ from vm import gas
 from vm.abi import MethodKind, MethodSpec
 from vm.abi_types import Kind
 from vm.context import CALENDAR, NOBODY, BlockContext, Machine, count_values
+from vm.contracts.asset import DATR, Asset, AssetError
 from vm.contracts.asset import NAME as ASSET
-from vm.contracts.asset import Asset, AssetError
 from vm.contracts.schedule import Entry as CalendarEntry
 from vm.errors import ContractError, CoreError, InsufficientFundsError, InvalidEntryError
 from vm.gas import GasMeter
@@ -132,7 +132,9 @@ class Executor:
         return found
 
     def can_reserve(self, state: StateReader, context: BlockContext, transaction: Transaction) -> bool:
-        """Return whether the sender has the gas money that a block must be able to take."""
+        """Return whether a block may give the transaction its gas limit, and can take the gas money for it from its sender."""
+        if transaction.body.gas_limit > gas.max_gas_limit(context.max_gas):
+            return False
         try:
             _BlockRun(self.registry, state, context).reserve(transaction)
         except InsufficientFundsError:
@@ -142,14 +144,14 @@ class Executor:
     def check_funds(self, state: StateReader, context: BlockContext, transaction: Transaction) -> None:
         """Raise `InsufficientFundsError` for a transaction that its sender cannot pay as things stand.
 
-        `need` is the amount and the reserved gas money together, `have` the sender's free money. Raises `TooLargeError` for more
-        gas than a block gives to one transaction.
+        `need` is the amount and the reserved gas money together, `have` the sender's free money; where another asset is short,
+        they are of that one. Raises `TooLargeError` for more gas than a block gives to one transaction.
         """
         _check_size(transaction, context.max_gas, MAX_TRANSACTION_BYTES)
         failure = self.simulate(state, context, transaction).failure
         if failure is None or (failure.contract, failure.failure_code) != (ASSET, AssetError.INSUFFICIENT_FUNDS.name):
             return
-        of_sender = failure.numbers["account"] == format_address(transaction.sender)
+        of_sender = (failure.numbers["account"], failure.numbers["symbol"]) == (format_address(transaction.sender), DATR)
         reserve = transaction.body.gas_limit * context.gas_price_motes if of_sender else 0
         raise InsufficientFundsError(int(failure.numbers["need"]) + reserve, int(failure.numbers["have"]) + reserve)
 

@@ -21,7 +21,7 @@ RECEIPT_BYTE: Final = 40
 """For each byte of an event or result: a block's receipts stay below what one encoded object may have (8 MiB)."""
 
 SCHEDULED: Final = 10_000
-"""Taking an entry out of the calendar, or passing over one that was cancelled."""
+"""Taking an entry out of the calendar, or passing over one that was cancelled, beside what the calendar's storage takes."""
 SCHEDULED_GAS_LIMIT: Final = 3_000_000
 """What one scheduled call may use: about 3 ms. Nobody pays for it, so it is bounded for each and for each block."""
 SCHEDULE_SHARE: Final = 2

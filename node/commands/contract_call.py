@@ -12,12 +12,13 @@ import typer
 
 from datacar.abi import abi_hash
 from datacar.client import Client
+from datacar.errors import CallWouldFailError
 from datacar.human import Lookup
 from datacar.multisig import Multisig
 from ledger.errors import DatacarError
 from ledger.transaction import MAX_REFERENCE_CHARS, Call
 from node.commands.connection import expect_object
-from node.commands.contract_sender import Sender, address_of, write_pending
+from node.commands.contract_sender import Sender, address_of, check_new, write_pending
 from node.commands.contract_view import View, money_of
 from node.commands.output import print_json, progress, warn
 from node.commands.tx import deliver
@@ -54,6 +55,8 @@ class How:
             raise typer.BadParameter("an account of several keys needs a file for its signers", param_hint="--multisig / --out")
         if not (self.yes or self.dry_run or self.out or is_terminal()):
             raise typer.BadParameter("there is no terminal to ask on: look with --dry-run, then say --yes", param_hint="--yes")
+        if not self.dry_run:
+            check_new(self.out)
 
 
 def is_terminal() -> bool:
@@ -95,10 +98,14 @@ def carry_out(client: Client, registry: Registry, sender: Sender, call: Call, ho
     `how` was checked before. Raises `CallWouldFailError` with nothing sent, then as `Client.send` does.
     """
     check_abi(client, registry, call.contract, call.method)
-    found = client.simulate(sender.policy, [call], gas_limit=how.gas_limit, registry=registry)
+    progress(f"{sender.name}, {sender.address}, calls")  # before what may go wrong: whoever has too little money sees who it is
+    try:
+        found = client.simulate(sender.policy, [call], gas_limit=how.gas_limit, registry=registry)
+    except CallWouldFailError as error:
+        error.hint += "; amounts in its words are motes, or the smallest units of their asset"
+        raise
     chain = client.chain_info()
     view = View.of(registry, money_of(client), sender.policy.address)
-    progress(f"{sender.name}, {sender.address}, calls")
     for line in (*view.summary([call], found, chain.gas_price_motes), *([] if how.yes else view.about(client, call))):
         progress(line)
     if how.dry_run:

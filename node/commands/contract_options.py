@@ -16,7 +16,7 @@ import typer
 from datacar.human import ASSET_PARTS, MAX_JSON_CHARS, Lookup, assemble, left_out, load_json, read_json, read_text
 from datacar.multisig import BadFileError, Multisig
 from datacar.shapes import Shape
-from datacar.units import BadValueError, money
+from datacar.units import BadValueError, Unit, money
 from ledger.codec import Value
 from ledger.errors import TooLargeError
 from vm.abi_types import Kind
@@ -187,13 +187,18 @@ def _help(shape: Shape, *, needed: bool) -> str:
     """Return the help of an option: its doc, how many times, and whether it must be given where Typer cannot know."""
     said = shape.doc[:1].upper() + shape.doc[1:] if shape.doc else ""
     item = shape.parts[0] if shape.kind is Kind.LIST else shape
-    written = f"Written {item.unit.example}." if item.unit is not None and item.unit.example else ""
+    written = _written(item.unit) if item.unit is not None and item.unit.example else ""
     words = f"One of {', '.join(item.spec.names)}." if item.kind is Kind.ENUM else ""
     again = "May be given again." if shape.kind is Kind.LIST else ""
     whole = "All of it, a file NAME.json or JSON; or its parts, below." if shape.kind is Kind.STRUCT and not shape.is_call else ""
     must = "Required." if needed and shape.kind in _COMPOSED else ""
     sentences = (text if text.endswith(".") else f"{text}." for text in (said, written, words, again, whole, must) if text)
     return " ".join(sentences).replace("[", r"\[")
+
+
+def _written(unit: Unit) -> str:
+    """Return how a number is written; plainly where the contract's own unit, which its doc may name, is another."""
+    return f"Written here in {unit.metavar}, such as {unit.example}." if unit.scaled else f"Written {unit.example}."
 
 
 def _shown_default(shape: Shape) -> str | bool:

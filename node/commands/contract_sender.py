@@ -106,6 +106,12 @@ def known_accounts(registry: Registry) -> dict[str, str]:
     return contracts | {each.address: f"wallet {each.name}" for each in wallet_files.readable()}
 
 
+def check_new(path: Path | None, option: str = "--out") -> None:
+    """Raise a usage error where a file would be overwritten: it may be an account's, or hold what others have signed."""
+    if path is not None and path.exists():
+        raise typer.BadParameter(f"there is a file already: {path}; choose another name", param_hint=option)
+
+
 def write_pending(path: Path, pending: PendingTransaction, registry: Registry, *, as_json: bool) -> None:
     """Write a transaction that is being signed to a file, replaced as a whole, and print how it stands."""
     with replacing_text(path) as file:

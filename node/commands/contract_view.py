@@ -1,7 +1,7 @@
 """How contracts' calls, events and results are shown: money in DATR or its asset, times as dates, accounts by name."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any
 
@@ -23,6 +23,7 @@ from vm.abi_json import call_to_json, value_from_json
 from vm.abi_types import Kind, TypeSpec
 from vm.contracts.asset import NAME as ASSET
 from vm.contracts.asset import Asset
+from vm.contracts.asset_types import AssetError
 from vm.registry import Registry
 
 
@@ -32,7 +33,15 @@ def money_of(client: Client) -> Money:
     @cache
     def unit(symbol: str) -> Unit:
         query = {"contract": ASSET, "method": Asset.get_asset.__name__, "args": {"symbol": symbol}}
-        answer = expect_object(client.call("contract_query", **query), "asset")
+        try:
+            answer = expect_object(client.call("contract_query", **query), "asset")
+        except RejectedError as error:
+            code = error.details.get("code")
+            if code != AssetError.UNKNOWN_ASSET.name:
+                raise
+            hint = "`datacar asset list-assets --first 0` shows those that are there"
+            message = f"there is no asset {symbol}"
+            raise RejectedError(error.reason, message, hint=hint, contract=ASSET, code=code, symbol=symbol) from error
         return money(symbol, int(answer["value"]["decimals"]))
 
     return unit
@@ -76,13 +85,26 @@ class View:
 
     def summary(self, calls: Sequence[Call], found: Simulation, gas_price_motes: int) -> list[str]:
         """Return what calls are and would do, in lines: their arguments, the money they move, what else they tell, the cost."""
-        lines = [line for call in calls for line in self.call_lines(call)]
+        view = self._stating(calls)
+        lines = [line for call in calls for line in view.call_lines(call)]
         moving = [event for event in found.events if event.contract == ASSET]
         others = [event for event in found.events if event.contract != ASSET]
-        lines += ["money:", *(f"  {self.event_text(event)}" for event in moving)] if moving else ["money: none moves"]
-        lines += ["events:", *(f"  {self.event_text(event)}" for event in others)] if others else []
+        lines += ["money:", *(f"  {view.event_text(event)}" for event in moving)] if moving else ["money: none moves"]
+        lines += ["events:", *(f"  {view.event_text(event)}" for event in others)] if others else []
         fee = DATR.show(found.gas_limit * gas_price_motes)
         return [*lines, f"gas: {found.gas_used:,}, at most {found.gas_limit:,}; fee: at most {fee}"]
+
+    def _stating(self, calls: Sequence[Call]) -> "View":
+        """Return it with the units of assets that calls describe themselves: while those are simulated, no node has them."""
+        stated: dict[str, Unit] = {}
+        for call in calls:
+            names = [param.name for param in self.registry.method(call.contract, call.method).params]
+            named = dict(zip(names, call.args, strict=True))
+            symbol, decimals = named.get("symbol"), named.get("decimals")
+            if isinstance(symbol, str) and isinstance(decimals, int):
+                stated[symbol] = money(symbol, decimals)
+        known = self.shown.money
+        return replace(self, shown=replace(self.shown, money=lambda symbol: stated.get(symbol) or known(symbol)))
 
     def call_lines(self, call: Call) -> list[str]:
         """Return a call's method and arguments, a line each."""
@@ -116,20 +138,23 @@ class View:
         return []
 
     def event_text(self, event: Event) -> str:
-        """Return an event in one line; one of a version that is not known here as the node gave it."""
+        """Return an event in one line; one of a version that is not known here as the node gave it, which is said."""
         name = f"{event.contract}.{event.name}"
         try:
             shapes, values = self._event(event)
         except (DatacarError, KeyError):
-            return f"{name}: " + ", ".join(f"{part} {value}" for part, value in event.fields.items())
+            said = ", ".join(f"{part} {value}" for part, value in event.fields.items())
+            return f"{name} (another version's; money in motes): {said}"
         return f"{name}: {', '.join(self.shown.named(shapes, values))}"
 
     def event_json(self, event: Event) -> Json:
-        """Return an event in JSON, money in DATR; one of a version that is not known here as the node gave it."""
+        """Return an event in JSON, money in DATR; of one of a version that is not known here the `raw_fields`, as the node gave
+        them: money in motes.
+        """
         try:
             shapes, values = self._event(event)
         except (DatacarError, KeyError):
-            return {"contract": event.contract, "name": event.name, "fields": dict(event.fields)}
+            return {"contract": event.contract, "name": event.name, "raw_fields": dict(event.fields)}
         pairs = zip(self.shown.priced(shapes, values), values, strict=True)
         return {
             "contract": event.contract,

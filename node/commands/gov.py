@@ -8,6 +8,7 @@ import typer
 
 from datacar.client import Client
 from datacar.errors import CallWouldFailError
+from datacar.units import MOMENT_MS
 from datacar.wallet import Wallet
 from genesis.certificates import check_certificate
 from genesis.spec_json import check_host_port, check_member_id
@@ -186,7 +187,8 @@ def show(number: Number, rpc: Rpc = DEFAULT_RPC, timeout: Timeout = DEFAULT_TIME
     if as_json:
         print_json(found)
         return
-    print_pairs({name: value for name, value in found.items() if name not in ("votes", "candidate", "calls", "topics")})
+    shown = {name: value for name, value in found.items() if name not in ("votes", "candidate", "calls", "topics")}
+    print_pairs(shown | {name: MOMENT_MS.show(found[name]) for name in ("created_ms", "expires_ms")})
     for line in calls:
         print_line(f"call {line}")
     for name, value in (found["candidate"] or {}).items():

@@ -9,16 +9,19 @@ from typing import Annotated, Any, Final
 import typer
 
 from datacar.client import Client
-from datacar.errors import BadAnswerError, CallWouldFailError
+from datacar.errors import CallWouldFailError
 from datacar.receipt import Receipt
 from datacar.wallet import Wallet
 from ledger.errors import RejectedError
+from ledger.transaction import Call
 from node.commands.connection import expect_object
 from node.commands.contract_view import View, money_of
 from node.commands.gov_advice import Advice, advise
 from node.commands.output import print_json, print_pairs, progress, warn
+from node.commands.tx import deliver
 from node.node_folder import GOVERNANCE_KEY_NAME
 from node.secret_files import read_seed
+from vm.abi_json import args_from_json
 from vm.contracts.governance_types import NAME as GOVERNANCE
 from vm.gas import max_gas_limit
 from vm.registry import default_registry
@@ -51,18 +54,17 @@ class Signer:
     wallet: Wallet
 
     def send(self, method: str, **args: Any) -> Receipt:
-        """Send a call of the contract and return its receipt. Raises `CallWouldFailError` before anything is sent."""
+        """Send a call of the contract and return its receipt. Raises `CallWouldFailError` before anything is sent, then as
+        `deliver`: Ctrl-C afterwards leaves the transaction's id.
+        """
         call = {"contract": GOVERNANCE, "method": method, "args": args}
         outcome = expect_object(self.client.call("tx_simulate", call=call, sender=self.wallet.address), "outcome")
         if (error := outcome.get("error")) is not None:
             raise CallWouldFailError(error["contract"], error["code"], error["message"])
         most = max_gas_limit(self.client.call("chain_info")["parameters"]["block_max_gas"])
-        contract = self.client.contract(GOVERNANCE, gas_limit=min(GAS_LIMIT, most))
+        sent = Call(GOVERNANCE, method, args_from_json(default_registry().method(GOVERNANCE, method), args))
         progress(f"sending {GOVERNANCE}.{method} as {self.wallet.address}")
-        receipt = getattr(contract, method)(self.wallet, **args)
-        if not isinstance(receipt, Receipt):
-            raise BadAnswerError(f"{GOVERNANCE}.{method} is no method that can be sent")
-        return receipt
+        return deliver(self.client, self.client.sign(self.wallet, [sent], gas_limit=min(GAS_LIMIT, most)))
 
     def member(self) -> dict[str, Any]:
         """Return the member that the key is of. Raises `RejectedError` when it is nobody's."""

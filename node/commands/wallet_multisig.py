@@ -22,6 +22,7 @@ from node.commands.contract_sender import (
     DEFAULT_WALLET,
     KeyFile,
     WalletName,
+    check_new,
     print_pending,
     read_sender,
     read_text_file,
@@ -144,12 +145,14 @@ def _describe(pending: PendingTransaction) -> None:
         progress(line)
     if pending.body.reference:
         progress(f"reference: {pending.body.reference}")
+    until = MOMENT_MS.show(pending.body.valid_until_ms)
+    progress(f"gas: at most {pending.body.gas_limit:,}, at the chain's price; it can be sent until {until}")
 
 
 @app.command()
 def build(
     account: PolicyFile,
-    out: Annotated[Path, typer.Option("--out", metavar="FILE", help="The file to write, for the signers.")],
+    out: Annotated[Path, typer.Option("--out", metavar="FILE", help="The new file to write, for the signers.")],
     to: Annotated[str | None, typer.Option("--to", metavar="ADDRESS|WALLET", help="Who receives a transfer.")] = None,
     amount: Annotated[str | None, typer.Option("--amount", metavar="DATR", help="How much is transferred.")] = None,
     call: Annotated[
@@ -172,6 +175,7 @@ def build(
 
     The command of any method does the same: `datacar GROUP METHOD ... --multisig ACCOUNT --out FILE`.
     """
+    check_new(out)
     multisig, registry = Multisig.from_text(read_text_file(account)), default_registry()
     with Client(rpc, timeout) as client:
         calls = _calls(client, to, amount, call or [])
@@ -215,13 +219,14 @@ def sign(
     wallet: WalletName = None,
     key: KeyFile = None,
     out: Annotated[
-        Path | None, typer.Option("--out", metavar="FILE", help="The file to write; the same one if not given.")
+        Path | None, typer.Option("--out", metavar="FILE", help="A new file to write; the same one if not given.")
     ] = None,
     password_file: PasswordFile = None,
     yes: Yes = False,
     as_json: Json = False,
 ) -> None:
     """Add a signature to a transaction's file, after showing what it does. Works offline."""
+    check_new(out)
     pending = PendingTransaction.from_text(read_text_file(file))
     sender = read_sender(wallet, key, None, password_file)
     [public_key] = sender.policy.keys
@@ -238,10 +243,11 @@ def sign(
 @app.command()
 def combine(
     files: Annotated[list[Path], _existing("Files of one transaction that different keys signed.", "FILES")],
-    out: Annotated[Path, typer.Option("--out", metavar="FILE", help="The file to write.")],
+    out: Annotated[Path, typer.Option("--out", metavar="FILE", help="The new file to write.")],
     as_json: Json = False,
 ) -> None:
     """Put the signatures of several files of one transaction into one file. Works offline."""
+    check_new(out)
     first, *others = [PendingTransaction.from_text(read_text_file(file)) for file in files]
     write_pending(out, first.combine(*others), default_registry(), as_json=as_json)
 

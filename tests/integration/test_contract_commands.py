@@ -160,7 +160,10 @@ def test_what_would_fail_is_not_sent(served: Served, key: tuple[str, str]) -> No
     height = served.node.tip.height
     result = run("asset", "transfer", "--to", "bob", "--amount", "799000000", *key, "--yes", "--json")
     assert result.exit_code == Exit.REJECTED
-    assert json.loads(result.stdout)["error"]["data"]["code"] == "INSUFFICIENT_FUNDS"
+    error = json.loads(result.stdout)["error"]["data"]
+    assert error["code"] == "INSUFFICIENT_FUNDS"
+    assert "amounts in its words are motes" in error["hint"]
+    assert ", calls" in result.stderr, "who has too little is told before"
     assert served.node.tip.height == height
     unknown = run("asset", "get-hold", "--hold-id", "0x" + "00" * 32)
     assert unknown.exit_code == Exit.REJECTED
@@ -187,12 +190,16 @@ def test_amounts_of_another_asset_have_its_decimals(key: tuple[str, str]) -> Non
         "alice",
         "--yes",
     )
+    assert "supply 1000.5 CARM" in said(run("asset", "issue", *issue, "--dry-run"))  # no node knows it yet
     assert ok("asset", "issue", *issue)["events"][0]["fields"]["supply"] == "1000.5"
     ok("asset", "send", "--symbol", "CARM", "--to", "bob", "--amount", "12.25", *key, "--yes")
     assert "free    12.25 CARM" in run("asset", "balance", "--symbol", "CARM", "--address", "bob").stdout
     assert ok("asset", "supply-of", "--symbol", "CARM")["value"] == "1000.5"
     fine = run("asset", "send", "--symbol", "CARM", "--to", "bob", "--amount", "0.001", *key, "--yes")
     assert "for --amount: '0.001' is not a whole number of units (write CARM" in said(fine)
+    unknown = run("asset", "send", "--symbol", "CRAM", "--to", "alice", "--amount", "1", *key, "--yes")
+    assert unknown.exit_code == Exit.REJECTED
+    assert "there is no asset CRAM" in said(unknown)
 
 
 @pytest.mark.usefixtures("funded")
@@ -207,7 +214,7 @@ def test_a_loan_is_offered_in_words_of_people(key: tuple[str, str], tmp_path: Pa
     ids = [ok("loan", "offer", *given, *common)["results"][0] for given in (["--terms", str(file)], flags)]
     first, second = (ok("loan", "get", "--loan-id", loan_id)["value"]["agreement"]["terms"] for loan_id in ids)
     assert first == second
-    assert (first["principal"], first["annual_rate"], first["late_fee"]) == ("100", 7_000, "1.5")
+    assert (first["principal"], first["annual_rate"], first["late_fee"]) == ("100", "7", "1.5")
     shown = run("loan", "get", "--loan-id", ids[0]).stdout
     assert ["agreement.terms.annual_rate", "7", "%"] in [line.split() for line in shown.splitlines()]
     again = ok("loan", "offer", "--terms", json.dumps(first), *common)

@@ -197,4 +197,6 @@ def test_command_sets_the_time_and_never_back(network: Processes) -> None:
     assert shown["height"] == network.ask(0, "chain_info")["height"]
     back = devnet_time(network, "--to", shown["before"])
     assert (back.returncode, "time goes only ahead" in back.stderr) == (1, True)
+    century = devnet_time(network, "+36600d")
+    assert (century.returncode, "it goes 36600 days at most" in century.stderr) == (4, True), century.stderr
     network.assert_one_chain()

@@ -10,8 +10,10 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from cli import app
+from datacar.client import Client
 from genesis.certificates import check_certificate, make_certificate
 from genesis.spec_json import read_spec
+from ledger.transaction import Transaction
 from node.commands import gov
 from node.commands.exits import Exit
 from node.commands.rotation import NewCertificate, NextKey
@@ -151,6 +153,28 @@ def test_a_certificate_is_rotated_in_the_node_s_folder(served: Served, tmp_path:
     assert (folder / "tls.key").read_bytes() != node.tls_key
     assert rotated["certificate_sha256"] == ok("members")["members"][0]["certificate_sha256"]
     assert not list(folder.glob("*.new"))
+
+
+def test_a_vote_that_is_interrupted_leaves_its_id(
+    served: Served, keys: list[str], record: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ctrl-C after it may have left: whether it counts can be asked, and is not guessed."""
+
+    def interrupt(_client: Client, _transaction: Transaction, _timeout_s: float | None = None) -> None:
+        raise KeyboardInterrupt
+
+    ok("gov", "propose", "add-observer", str(record), "--key", keys[0], "--yes")
+    monkeypatch.setattr(Client, "send", interrupt)
+    result = run("gov", "vote", "1", "--key", keys[1], "--yes", "--json")
+    assert result.exit_code == Exit.OUTCOME_UNKNOWN
+    assert json.loads(result.stdout)["error"]["data"]["id"] in result.stderr
+
+
+def test_a_proposal_is_shown_with_dates(keys: list[str], record: Path) -> None:
+    ok("gov", "propose", "add-observer", str(record), "--key", keys[0], "--yes")
+    shown = dict(line.split(maxsplit=1) for line in run("gov", "show", "1").stdout.splitlines() if "_ms" in line)
+    assert shown["created_ms"].endswith("Z")
+    assert shown["expires_ms"].endswith("Z")
 
 
 def test_a_rotation_that_was_interrupted_goes_on_with_what_it_had(served: Served, tmp_path: Path) -> None:

@@ -148,6 +148,34 @@ def test_signing_asks_somebody(built: str) -> None:
     assert "amount  1.5 DATR" in result.stderr
 
 
+def test_who_is_asked_to_sign_sees_what_it_may_cost_and_until_when(served: Served, account: str) -> None:
+    """Whoever builds the file chooses gas and end; the others agree to both with their signatures."""
+    costly = ("--to", SHOP, "--amount", "1", "--gas-limit", "9000000", "--out", "costly.json", "--rpc", served.url)
+    ok("wallet", "multisig", "build", account, *costly)
+    asked = run("wallet", "multisig", "sign", "costly.json", "--key", "alice.key").stderr
+    assert "gas: at most 9,000,000" in asked
+    assert "can be sent until 20" in asked
+
+
+def test_out_never_takes_the_place_of_a_file(served: Served, account: str, built: str, folder: Path) -> None:
+    """Neither the account's own nor one with signatures that others gave."""
+    sign(built, "alice")
+    kept = {name: (folder / name).read_text() for name in (account, built)}
+    pay = ("--to", SHOP, "--amount", "1", "--rpc", served.url)
+    transfer = ("asset", "transfer", *pay, "--multisig", account)
+    for args in (
+        ("wallet", "multisig", "build", account, *pay, "--out", account),
+        ("wallet", "multisig", "build", account, *pay, "--out", built),
+        (*transfer, "--out", built),
+        ("wallet", "multisig", "combine", built, "--out", account),
+        ("wallet", "multisig", "sign", built, "--key", "bob.key", "--yes", "--out", account),
+    ):
+        result = run(*args)
+        assert result.exit_code == Exit.USAGE, args
+        assert "there is a file already" in " ".join(result.stderr.replace("│", " ").split()), args
+    assert {name: (folder / name).read_text() for name in kept} == kept
+
+
 def test_any_method_can_be_built_for_several_keys(served: Served, account: str) -> None:
     """The command of a method writes the file instead of sending; `build` takes several calls."""
     out = ("--multisig", account, "--out", "hold.json", "--rpc", served.url)

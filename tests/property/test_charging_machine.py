@@ -171,7 +171,7 @@ class ChargingMachine(World, RuleBasedStateMachine):
             assert names == ["StopDisputed"]
         elif model.may_be_disputed(self.at_ms):
             assert names == ["StopDisputed", "DisputeOpened"]
-            model.was_disputed, model.lapses_ms = True, self.at_ms + RESOLVE_MS
+            model.open_dispute(self.at_ms + RESOLVE_MS)
         else:
             assert names == ["StopQuarantined"]
 
@@ -197,26 +197,27 @@ class ChargingMachine(World, RuleBasedStateMachine):
             self.start(session_id, False, meter_wh, at_s)
             self.stop(session_id, False, meter_wh + energy_wh, at_s, at_s)
 
-    @rule(session_id=ids, payer=st.sampled_from([*DRIVERS]))
-    def square(self, session_id: bytes, payer: Account) -> None:
-        """Pay what a driver owes, or give back what he is owed."""
+    @rule(session_id=ids, payer=st.sampled_from([*DRIVERS]), amount=st.integers(0, HELD))
+    def square(self, session_id: bytes, payer: Account, amount: int) -> None:
+        """Pay what a driver owes, or some of it, or give back what he is owed."""
         if self.models[session_id].dues:
             self.collect_refund(session_id)
         else:
-            self.pay_debt(session_id, payer)
+            self.pay_debt(session_id, payer, amount)
 
-    def pay_debt(self, session_id: bytes, payer: Account) -> None:
+    def pay_debt(self, session_id: bytes, payer: Account, amount: int = 2**63) -> None:
         self.turn(session_id)
         model = self.models[session_id]
-        owed = model.owed
-        expected = 0 < owed <= self.free[payer.address]
-        self.send(expected, payer, Charging.pay_debt, session_id)
+        taken = min(amount, model.owed)
+        expected = 0 < taken <= self.free[payer.address]
+        receipt = self.send(expected, payer, Charging.pay_debt, session_id, amount)
         if expected:
-            self.free[payer.address] -= owed
-            before, after = model.parts(model.paid), model.parts(model.paid + owed)
+            assert receipt.results == (taken,)
+            self.free[payer.address] -= taken
+            before, after = model.parts(model.paid), model.parts(model.paid + taken)
             for each in after:
                 self.free[each] += after[each] - before[each]
-            model.paid, model.owed = model.paid + owed, 0
+            model.paid, model.owed = model.paid + taken, model.owed - taken
 
     # ---- disputes
 
@@ -228,7 +229,7 @@ class ChargingMachine(World, RuleBasedStateMachine):
         sender = model.place.operator if by_operator else model.driver
         self.send(expected, sender, Charging.dispute, session_id, "it is wrong")
         if expected:
-            model.was_disputed, model.lapses_ms = True, self.at_ms + RESOLVE_MS
+            model.open_dispute(self.at_ms + RESOLVE_MS)
 
     @rule(
         session_id=ids,
@@ -268,6 +269,7 @@ class ChargingMachine(World, RuleBasedStateMachine):
             model.cancelled_ms = None
         else:
             self.settle(model, cost)
+            model.bill_disputed = True
 
     def collect_refund(self, session_id: bytes) -> None:
         self.turn(session_id)
@@ -313,6 +315,7 @@ class ChargingMachine(World, RuleBasedStateMachine):
         self.resolve(session_id, outcome, (at_s - 3_600, 2_000), lasts, spent)
         if not ends:
             self.stop(session_id, False, 1_000 + energy_wh, at_s, at_s)
+            self.resolve(session_id, Outcome.CORRECTED, (at_s - 3_600, 2_000), lasts, spent)
         if not spent:
             return session_id
         for party in (who[1].operator, *PARTNERS):

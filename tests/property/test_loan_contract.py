@@ -15,10 +15,11 @@ from tests.vm_harness import Account as Key
 from tests.vm_harness import account as key
 from vm.calendar import DAY_MS, BusinessDays, Day, local_day, local_midnight_ms
 from vm.contracts.asset import Asset
-from vm.contracts.loan import Loan
+from vm.contracts.loan import REVERSAL_DAYS, Loan
 from vm.contracts.loan_types import RUNNING, LoanStatus
 from vm.executor import BlockExecution
 from vm.loan.account import Account
+from vm.loan.state import Instalment
 from vm.loan.terms import Amortization, DayCount, EarlyPayment, Terms
 
 LENDERS = [key("lender"), key("bank")]
@@ -32,7 +33,7 @@ VEHICLES = ["CAR-1", "CAR-2"]
 def some_terms(draw: st.DrawFn) -> Terms:
     """Terms of a loan short enough to live through, with the day of disbursement open."""
     count = draw(st.integers(1, 7))
-    retries = draw(st.sets(st.sampled_from([1, 2, 5, 9, 30, 45]), max_size=4))
+    retries = draw(st.sets(st.sampled_from([1, 2, 5, 9, 30, 33, 45]), max_size=4))
     return Terms(
         principal=Motes(draw(st.integers(1, 2_000)) * 10**8),
         annual_rate=draw(st.sampled_from([0, 7_000, 30_000])),
@@ -53,6 +54,15 @@ def some_terms(draw: st.DrawFn) -> Terms:
     )
 
 
+class Excusing(Account):
+    """An account that charges some instalments no late fee."""
+
+    numbers: set[int]
+
+    def is_late(self, row: Instalment) -> bool:
+        return row.number not in self.numbers and super().is_late(row)
+
+
 @dataclass
 class Model:
     """What the test believes of one loan. Its account is computed anew from what was paid, each time it is asked for."""
@@ -67,7 +77,8 @@ class Model:
     payers: list[Address] = field(default_factory=list)
     day: int = 0
     attempt: tuple[int, int, int] | None = None  # due time, order of asking, day
-    reversed_on: int = 0
+    arrears_from: int = 0
+    excused: set[int] = field(default_factory=set)  # their grace days ended while the chain stood still
 
     @property
     def running(self) -> bool:
@@ -82,7 +93,8 @@ class Model:
 
     def without(self, number: int) -> tuple[Account, int]:
         """The account without a booking, after the last of the others, and what they were too much."""
-        account, returned = Account.opened(self.terms, {}), 0
+        account, returned = Excusing.opened(self.terms, {}), 0
+        account.numbers = self.excused
         for at, (kind, day, amount, fee) in enumerate(self.booked, start=1):
             if kind == "fee":
                 account.advance(Day(day))
@@ -91,11 +103,11 @@ class Model:
                 returned += account.pay(Day(day), amount).returned
         return account, returned
 
-    def next_day(self) -> int:
-        """The next day on which the chain does something by itself, found by looking at one day after the other."""
+    def next_day(self, *, draws: bool = False) -> int:
+        """The next day on which the chain does something by itself, or draws, found by looking at one day after the other."""
         account, terms, day = self.account(), self.terms, self.day
         fallen = [account.instalment(number) for number in range(1, account.state.number)]
-        offsets = {*terms.retry_days, *([terms.grace_days + 1] if terms.late_fee else [])}
+        offsets = {*terms.retry_days, *([terms.grace_days + 1] if terms.late_fee and not draws else [])}
         late = {row.due_day + offset for row in fallen if row.outstanding for offset in offsets}
         due = {terms.due_on(number) for number in range(1, terms.instalments + 40)}
         while True:
@@ -149,6 +161,10 @@ class World(LoanChain):
     def collect(self, model: Model) -> None:
         """Do what an attempt does."""
         assert model.attempt is not None
+        late, terms = model.attempt[2] < self.today, model.terms
+        if late:
+            numbers = range(model.account().state.next_late, terms.instalments + 1)
+            model.excused |= {number for number in numbers if terms.due_on(number) + terms.grace_days < model.attempt[2]}
         model.day = max(model.day, model.attempt[2])
         draws, day = model.draws_on(model.attempt[2]), model.day
         paid = min(model.account().state.due, self.money[model.borrower]) if draws else 0
@@ -157,6 +173,8 @@ class World(LoanChain):
             self.move(model.borrower, model.lender, paid)
             model.booked.append(("paid", day, paid, 0))
             model.payers.append(model.borrower)
+        if late and model.account().state.due:
+            model.arrears_from = model.next_day(draws=True)
         self.settle(model)
 
     def move(self, sender: Address, to: Address, amount: int) -> None:
@@ -347,13 +365,14 @@ class LoanMachine(RuleBasedStateMachine):
         number = 1 + pick % max(1, len(model.booked) + pick // 10)
         allowed = model.running and number <= len(model.booked) and model.booked[number - 1][0] == "paid"
         allowed = allowed and self.world.money[model.lender] >= model.booked[number - 1][2]
-        allowed = allowed and model.without(number)[1] == 0
+        allowed = allowed and today - model.booked[number - 1][1] <= REVERSAL_DAYS and model.without(number)[1] == 0
         self.send(allowed, self.lender(model), Loan.reverse_payment, loan_id, number)
         if allowed:
             _, day, amount, _ = model.booked[number - 1]
             model.booked[number - 1] = ("reversed", day, amount, 0)
             self.world.move(model.lender, model.payers[number - 1], amount)
-            model.day = model.reversed_on = today
+            model.day = today
+            model.arrears_from = model.next_day(draws=True)
             self.world.settle(model)
             self.call_default(loan_id)
 
@@ -365,7 +384,7 @@ class LoanMachine(RuleBasedStateMachine):
             account = model.account(today)
             rows = [account.instalment(number) for number in range(1, account.state.number)]
             overdue = [row.due_day for row in rows if row.is_overdue]
-            allowed = bool(overdue) and today - max(overdue[0], model.reversed_on) >= model.terms.default_days
+            allowed = bool(overdue) and today - max(overdue[0], model.arrears_from) >= model.terms.default_days
         self.send(allowed, self.lender(model), Loan.call_default, loan_id)
         if allowed:
             model.status, model.day = LoanStatus.DEFAULTED, today

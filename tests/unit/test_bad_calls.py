@@ -13,13 +13,15 @@ import pytest
 from ledger.block import Status
 from ledger.codec import INT_MAX, Value, decode, encode
 from ledger.transaction import Call
-from ledger.types import MOTES_PER_DATR
+from ledger.types import MOTES_PER_DATR, Address
+from tests.charging_site import TERMS as CITY
 from tests.vm_harness import FEES, Account, Chain
 from tests.vm_toys import Toy
 from vm.calendar import DAY_MS
 from vm.contracts.asset import Asset, balance_key
 from vm.contracts.charging import NAME as CHARGING
 from vm.contracts.charging import Charging
+from vm.contracts.charging_parties import Share
 from vm.contracts.loan import NAME as LOAN
 from vm.contracts.loan import Loan
 from vm.contracts.multisig import Multisig
@@ -50,6 +52,25 @@ class World(Chain):
         self.policy = (2, keys)
         planned = (("asset", "transfer", encode((self.bob.address, 1))),)
         self.proposal_id = self._made("propose", self.policy, planned, "", None)
+        self._open_stations()
+
+    def _open_stations(self) -> None:
+        """Alice runs a station; Bob has sessions there: one that waits, one that runs, and one that is settled and disputed."""
+        self.station, self.arbiter = self.account("station", FUNDS), self.account("arbiter", FUNDS)
+        self.started_s = self.context.timestamp_ms // 1_000
+        self.free(self.alice, Charging.register_operator, "DE*DTC", "Alice", self.alice.address, self.arbiter.address)
+        self.free(self.alice, Charging.publish_tariff, CITY)
+        self.free(self.alice, Charging.add_station, self.station.address, "E1", CITY.tariff_id(), None)
+        [self.split_id] = self.free(self.alice, Charging.publish_split, Share(self.bob.address, 1_000), None).results
+        self.waiting, self.running, self.disputed = (self._authorized() for _ in range(3))
+        for each in (self.running, self.disputed):
+            self.free(self.station, Charging.start, each, "tx", 1_000, self.started_s)
+        self.free(self.station, Charging.stop, self.disputed, 2_000, self.started_s, self.started_s, "")
+        self.free(self.bob, Charging.dispute, self.disputed, "too much")
+
+    def _authorized(self) -> Any:
+        terms = self.station.address, CITY.tariff_id(), self.arbiter.address, None
+        return self.free(self.bob, Charging.authorize, *terms).results[0]
 
     def _made(self, method: str, *args: Value) -> Any:
         contract = {"hold_for": "asset", "open": ORDER, "offer": LOAN, "propose": "multisig"}[method]
@@ -153,6 +174,53 @@ CASES: Final = (
     Bad("another's offer", LOAN, "withdraw", lambda w: (w.loan_id,), "NOT_PERMITTED", sender="bob"),
     Bad("a key that is none of the policy's", "multisig", "approve", lambda w: (w.proposal_id,), "NOT_A_SIGNER"),
     Bad("a payment into a contract", "asset", "transfer", lambda w: (_asset(w), 5), "BAD_RECIPIENT"),
+    # charging: whose session, station, split and dispute it is, and what a meter cannot say
+    Bad("another's session, cancelled", CHARGING, "cancel", lambda w: (w.waiting,), "NOT_PERMITTED"),
+    Bad("another's session, started", CHARGING, "start", lambda w: (w.waiting, "x", 0, w.started_s), "NOT_PERMITTED"),
+    Bad("a start by the driver", CHARGING, "start", lambda w: (w.waiting, "x", 0, w.started_s), "NOT_PERMITTED", "bob"),
+    Bad("another's session, read", CHARGING, "meter", lambda w: (w.running, 1, 5, w.started_s, True), "NOT_PERMITTED"),
+    Bad("a stop by the driver", CHARGING, "stop", lambda w: _stop(w, w.running), "UNKNOWN_STATION", "bob"),
+    Bad("a stop of nothing by nobody", CHARGING, "stop", lambda w: _stop(w, UNKNOWN), "UNKNOWN_STATION"),
+    Bad("a reading too early", CHARGING, "meter", lambda w: (w.waiting, 1, 5, w.started_s, True), "NOT_STARTED", "station"),
+    Bad("a stop before the start", CHARGING, "stop", lambda w: _stop(w, w.waiting), "NOT_STARTED", "station"),
+    Bad("a meter below nothing", CHARGING, "start", lambda w: (w.waiting, "x", -1, w.started_s), "BAD_ARGUMENTS", "station"),
+    Bad("a meter of all times", CHARGING, "start", lambda w: (w.waiting, "x", 10**15 + 1, 1), "BAD_ARGUMENTS", "station"),
+    Bad("a meter over 63 bits", CHARGING, "meter", lambda w: (w.running, 1, 2**63, 1, True), "BAD_ARGUMENTS", "station"),
+    Bad("a sequence below nothing", CHARGING, "meter", lambda w: (w.running, -1, 5, 1, True), "BAD_ARGUMENTS", "station"),
+    Bad("a time of no calendar", CHARGING, "meter", lambda w: (w.running, 1, 5, 2**41, True), "BAD_ARGUMENTS", "station"),
+    Bad("a time to come", CHARGING, "meter", lambda w: (w.running, 1, 5, 2**40, True), "EVENT_IN_FUTURE", "station"),
+    Bad("a session settled too early", CHARGING, "settle_expired", lambda w: (w.running,), "NOT_YET"),
+    Bad("a session settled twice", CHARGING, "settle_expired", lambda w: (w.disputed,), "SESSION_ENDED"),
+    Bad("a hold that pays a session", "asset", "capture", lambda w: (w.running, 1, w.alice.address), "NOT_PERMITTED", "alice"),
+    Bad("a hold of a session, too early", "asset", "reclaim", lambda w: (w.running,), "NOT_YET", "bob"),
+    Bad("a debt that is none", CHARGING, "pay_debt", lambda w: (w.disputed, 1), "NO_DEBT"),
+    Bad("a refund that is none", CHARGING, "collect_refund", lambda w: (w.disputed,), "NO_REFUND"),
+    Bad("another's dispute", CHARGING, "dispute", lambda w: (w.running, "mine"), "NOT_PERMITTED"),
+    Bad("a second dispute", CHARGING, "dispute", lambda w: (w.disputed, "more"), "ALREADY_DISPUTED", "alice"),
+    Bad("a dispute decided by its driver", CHARGING, "resolve", lambda w: _resolve(w, "CREDITED"), "NOT_PERMITTED", "bob"),
+    Bad("a dispute decided by its operator", CHARGING, "resolve", lambda w: _resolve(w, "UPHELD"), "NOT_PERMITTED", "alice"),
+    Bad(
+        "a dispute decided as by nobody",
+        CHARGING,
+        "resolve",
+        lambda w: _resolve(w, "LAPSED"),
+        "BAD_MEASURED",
+        "arbiter",
+    ),
+    Bad("a meter that an arbiter runs back", CHARGING, "resolve", lambda w: _found(w, 9, 8), "BAD_MEASURED", "arbiter"),
+    Bad("a meter that an arbiter finds below 0", CHARGING, "resolve", lambda w: _found(w, -1, 8), "BAD_ARGUMENTS", "arbiter"),
+    Bad("what only the calendar lets lapse", CHARGING, "lapse", lambda w: (w.disputed,), "WRONG_KIND"),
+    Bad("what only the calendar expires", CHARGING, "expire", lambda w: (w.running,), "WRONG_KIND"),
+    Bad("another's split, accepted", CHARGING, "accept_split", lambda w: (w.split_id,), "NOT_PERMITTED"),
+    Bad("another's split, ended", CHARGING, "end_split", lambda w: (w.split_id,), "NOT_PERMITTED"),
+    Bad("a split of nobody's earnings", CHARGING, "publish_split", lambda w: ((w.bob.address, 1), None), "UNKNOWN_OPERATOR"),
+    Bad("more than all", CHARGING, "publish_split", lambda w: ((w.bob.address, 10_001), None), "BAD_ARGUMENTS", "alice"),
+    Bad("another's station", CHARGING, "set_tariff", lambda w: (w.station.address, CITY.tariff_id()), "NOT_PERMITTED"),
+    Bad("a station of no operator", CHARGING, "add_station", lambda w: _add(w, w.bob.address), "UNKNOWN_OPERATOR"),
+    Bad("a station twice", CHARGING, "add_station", lambda w: _add(w, w.station.address), "STATION_EXISTS", "alice"),
+    Bad("a station nobody invited", CHARGING, "register_station", lambda w: _invited(w), "NOT_INVITED"),
+    Bad("an operator's id twice", CHARGING, "register_operator", lambda w: _operator(w, "DE*DTC"), "OPERATOR_ID_TAKEN"),
+    Bad("an arbiter of one's own case", CHARGING, "authorize", lambda w: _authorize(w), "BAD_ARBITER", "arbiter"),
     # nesting and gas
     Bad("too deep", "toy", "dive", lambda _: (9,), "CALL_DEPTH"),
     Bad("no gas to begin with", "asset", "transfer", lambda w: (w.bob.address, 5), "OUT_OF_GAS", gas_limit=1_000, by=""),
@@ -161,6 +229,35 @@ CASES: Final = (
     Bad("endless work", "toy", "work", lambda _: (2**62,), "OUT_OF_GAS"),
     Bad("endless events", "toy", "shout", lambda _: (2**31,), "TOO_MANY_EVENTS"),
 )
+
+
+def _stop(world: World, session_id: Any) -> tuple[Any, ...]:
+    return (session_id, 5, world.started_s, world.started_s, "")
+
+
+def _resolve(world: World, outcome: str, measured: Any = None) -> tuple[Any, ...]:
+    return (world.disputed, outcome, measured, "so")
+
+
+def _found(world: World, start_wh: int, end_wh: int) -> tuple[Any, ...]:
+    at_s = world.started_s
+    return _resolve(world, "CORRECTED", (at_s, start_wh, at_s, at_s, end_wh, ()))
+
+
+def _add(_: World, station: Address) -> tuple[Any, ...]:
+    return (station, "E2", CITY.tariff_id(), None)
+
+
+def _invited(world: World) -> tuple[Any, ...]:
+    return ("E1", world.alice.address, CITY.tariff_id())
+
+
+def _operator(world: World, operator_id: str) -> tuple[Any, ...]:
+    return (operator_id, "Mallory", world.mallory.address, world.arbiter.address)
+
+
+def _authorize(world: World) -> tuple[Any, ...]:
+    return (world.station.address, CITY.tariff_id(), world.arbiter.address, None)
 
 
 def _word(world: World) -> tuple[Any, ...]:

@@ -90,6 +90,11 @@ class Clockwork(Contract):
         self.ticks.set(self.ticks.get(0) + 1)
 
     @read
+    def count_to(self, length: U32) -> tuple[U32, ...]:
+        """Return so many numbers."""
+        return tuple(range(length))
+
+    @read
     def ticked(self) -> U64:
         """Return how often it ticked."""
         return self.ticks.get(0)
@@ -171,6 +176,16 @@ def test_a_failure_that_is_caught_reverts_only_the_call(chain: Chain, alice: Acc
     receipt = chain.send(alice, Relay.try_relay, *_transfer(alice, 5))
     assert receipt.results == ("INSUFFICIENT_FUNDS",)
     assert receipt.events == ()
+
+
+def test_the_result_of_a_call_by_name_is_charged_by_value(chain: Chain, alice: Account) -> None:
+    """Reading a long list for a list of calls takes as long as being given one."""
+    used = []
+    for length in (0, 0, 100):
+        receipt = chain.send(alice, Relay.relay, "clockwork", "count_to", encode((length,)))
+        assert receipt.status is Status.SUCCEEDED
+        used.append(receipt.gas_used)
+    assert used[2] - used[1] == 100 * gas.ARGUMENT
 
 
 def test_calls_by_name_nest_no_deeper_than_others(chain: Chain, alice: Account) -> None:

@@ -204,7 +204,7 @@ class TestLateStartAfterCancel:
         assert (cdr.total_incl_vat, cdr.debt) == (9 * MOTES_PER_DATR, 9 * MOTES_PER_DATR)
         assert (cdr.held, cdr.paid, cdr.released) == (HELD, 0, HELD)
         assert site.code(site.driver, Charging.authorize, *site.agreed()) == "DRIVER_IN_DEBT"
-        site.ok(site.driver, Charging.pay_debt, session_id)
+        site.ok(site.driver, Charging.pay_debt, session_id, Motes(9 * MOTES_PER_DATR))
         assert site.money(OPERATOR) == (9 * MOTES_PER_DATR, 0)
 
     def test_only_between_the_authorization_and_the_cancel(self, site: Site) -> None:

@@ -160,7 +160,7 @@ class TestSettledSessions:
         correction = site.cdr(session_id)
         assert (correction.paid, correction.debt, correction.held, correction.released) == (9 * DATR, 12 * DATR, 0, 0)
         assert site.chain.query(Charging.debt, site.driver.address) == site.session(session_id).owed == 12 * DATR
-        site.ok(site.driver, Charging.pay_debt, session_id)
+        site.ok(site.driver, Charging.pay_debt, session_id, Motes(12 * DATR))
         assert site.money(OPERATOR) == (21 * DATR, 0)
 
     def test_a_debt_is_lowered_before_anything_is_given_back(self, site: Site) -> None:
@@ -175,7 +175,7 @@ class TestSettledSessions:
             assert (correction.paid, correction.debt) == ((20 - back) * DATR, owed * DATR)
             assert site.chain.query(Charging.debt, site.driver.address) == owed * DATR
             if owed:
-                site.ok(site.driver, Charging.pay_debt, session_id)
+                site.ok(site.driver, Charging.pay_debt, session_id, Motes(owed * DATR))
         assert site.money(OPERATOR)[0] == (21 + 15) * DATR
 
     def test_a_debt_that_was_paid_meanwhile_comes_back_too(self, site: Site) -> None:
@@ -183,7 +183,7 @@ class TestSettledSessions:
         session_id = site.started(meter_wh=0)
         site.stop(session_id, 40_000)
         disputed(site, session_id)
-        site.ok(site.driver, Charging.pay_debt, session_id)
+        site.ok(site.driver, Charging.pay_debt, session_id, Motes(7 * DATR))
         site.resolve(session_id, Outcome.CREDITED)
         _, credit = site.cdrs(session_id)
         assert (credit.total_incl_vat, credit.paid, credit.debt) == (-27 * DATR, -27 * DATR, 0)

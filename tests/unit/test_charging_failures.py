@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from ledger.block import Status
-from ledger.types import MOTES_PER_DATR
+from ledger.types import MOTES_PER_DATR, Motes
 from tests.charging_site import (
     ARBITER,
     HELD,
@@ -79,11 +79,22 @@ class TestFundsWillRunOut:
         assert site.session(session_id).owed == overshoot
         assert site.chain.query(Charging.debt, site.driver.address) == overshoot
         assert site.code(site.driver, Charging.authorize, *site.agreed()) == "DRIVER_IN_DEBT"
-        site.ok(site.driver, Charging.pay_debt, session_id)
+        site.ok(site.driver, Charging.pay_debt, session_id, Motes(overshoot))
         assert site.money(OPERATOR) == (HELD + overshoot, 0)
         assert site.chain.query(Charging.debt, site.driver.address) == 0
-        assert site.code(site.driver, Charging.pay_debt, session_id) == "NO_DEBT"
+        assert site.code(site.driver, Charging.pay_debt, session_id, Motes(1)) == "NO_DEBT"
         assert site.cdr(session_id).debt == overshoot, "a CDR never changes"
+        site.authorize()
+
+    def test_a_debt_may_be_paid_in_parts(self, site: Site) -> None:
+        session_id = site.started(meter_wh=0)
+        site.stop(session_id, 40_000)
+        assert site.ok(site.driver, Charging.pay_debt, session_id, Motes(3 * MOTES_PER_DATR)).results == (3 * MOTES_PER_DATR,)
+        assert site.session(session_id).owed == 4 * MOTES_PER_DATR
+        assert site.code(site.driver, Charging.authorize, *site.agreed()) == "DRIVER_IN_DEBT"
+        assert site.code(site.driver, Charging.pay_debt, session_id, Motes(0)) == "BAD_AMOUNT"
+        site.ok(site.driver, Charging.pay_debt, session_id, Motes(4 * MOTES_PER_DATR))
+        assert site.money(OPERATOR) == (HELD + 7 * MOTES_PER_DATR, 0)
         site.authorize()
 
     def test_a_session_whose_money_is_held_starts_whatever_is_owed_for_another(self, site: Site) -> None:
@@ -113,7 +124,7 @@ class TestFundsWillRunOut:
         site.stop(honest, 40_000)
         assert site.money(OPERATOR) == (HELD, 0)
         friend = site.chain.account("friend", 7 * MOTES_PER_DATR)
-        site.ok(friend, Charging.pay_debt, honest)
+        site.ok(friend, Charging.pay_debt, honest, Motes(7 * MOTES_PER_DATR))
         assert site.money(OPERATOR) == (HELD + 7 * MOTES_PER_DATR, 0)
         assert site.code(site.driver, Charging.authorize, *args) == "DRIVER_IN_DEBT"
 
@@ -122,7 +133,7 @@ class TestFundsWillRunOut:
         for each in (first, second):
             site.stop(each, 40_000)
         friend = site.chain.account("friend", 7 * MOTES_PER_DATR)
-        site.ok(friend, Charging.pay_debt, first)
+        site.ok(friend, Charging.pay_debt, first, Motes(9 * MOTES_PER_DATR))  # 2 more than is owed are not taken
         assert site.money(friend) == (0, 0)
         assert site.chain.query(Charging.debt, site.driver.address) == 7 * MOTES_PER_DATR
 

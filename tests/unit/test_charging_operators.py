@@ -143,7 +143,8 @@ class TestSplits:
         session_id = site.started(meter_wh=0)
         site.stop(session_id, 40_000)
         assert self.earned(site)[1] == HELD * 3_333 // 10_000
-        site.ok(site.driver, Charging.pay_debt, session_id)
+        site.ok(site.driver, Charging.pay_debt, session_id, Motes(1))
+        site.ok(site.driver, Charging.pay_debt, session_id, Motes(7 * MOTES_PER_DATR - 1))
         share = 27 * MOTES_PER_DATR * 3_333 // 10_000
         assert self.earned(site) == (27 * MOTES_PER_DATR - share, share, 0)
 

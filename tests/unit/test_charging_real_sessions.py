@@ -69,7 +69,7 @@ def play(site: Site, sessions: list[RealSession]) -> list[bytes]:
         site.station,
         (call(Charging.stop, key, each.energy_wh, each.disconnected_s, each.charging_end_s, "") for key, each in told),
     )
-    send_all(site, site.driver, (call(Charging.pay_debt, key) for key in ids if site.session(key).owed))
+    send_all(site, site.driver, (call(Charging.pay_debt, key, owed) for key in ids if (owed := site.session(key).owed)))
     return ids
 
 

@@ -11,10 +11,11 @@ import typer
 from typer.testing import CliRunner, Result
 
 import cli
-from datacar import Multisig, Wallet
+from datacar import Event, Multisig, Wallet
 from ledger.policy import contract_address, format_address
 from node.commands import contract_group, gov
 from node.commands.contract_group import RESERVED, extend, group_of
+from node.commands.contract_view import View, offline_money
 from node.commands.exits import Exit
 from tests.vm_toys import Toy
 from vm.abi import MethodKind
@@ -125,7 +126,9 @@ class TestGroups:
     def test_help_says_what_is_taken_and_how_it_is_written(self) -> None:
         shown = till("take", "--help").output
         assert "Take [all] of it." in shown
-        assert "[one] or more. Written 30. May be given again." in " ".join(shown.replace("│", " ").split())
+        flat = " ".join(shown.replace("│", " ").split())
+        assert "[one] or more. Written 30. May be given again." in flat
+        assert "Written here in DATR, such as 1.5." in flat  # what the contract says of motes is not how it is written
         assert "--amount" in shown
         assert "DATR" in shown
 
@@ -250,6 +253,15 @@ class TestSharedAccountFiles:
         file.write_text(Multisig.of(1, [Wallet.from_seed(b"a" * 32).key.public_key]).to_text())
         result = run(cli.app, ["multisig", "address-of", "--policy", str(file)])
         assert result.exit_code == Exit.UNREACHABLE, result.output  # all was read
+
+
+def test_an_event_of_another_version_never_passes_motes_off_as_datr() -> None:
+    """Its fields cannot be read here: people are told the unit, and a script does not find them where it looks for DATR."""
+    view = View.of(default_registry(), offline_money)
+    strange = Event("asset", "Transferred", {"amount": "150000000", "memo": "new"})
+    assert view.event_text(strange) == "asset.Transferred (another version's; money in motes): amount 150000000, memo new"
+    assert view.event_json(strange) == {"contract": "asset", "name": "Transferred", "raw_fields": dict(strange.fields)}
+    assert "fields" in view.event_json(Event("asset", "Revoked", {"mandate_id": "0x" + "00" * 32, "owner": SOMEONE}))
 
 
 def test_commands_made_by_hand_get_the_standard_options() -> None:

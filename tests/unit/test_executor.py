@@ -20,7 +20,7 @@ from tests.vm_harness import FEES, Account, Chain, account
 from tests.vm_toys import Colour, Inner, Outer, Toy
 from vm import gas
 from vm.contract import Contract
-from vm.contracts.asset import SUPPLY, Asset
+from vm.contracts.asset import SUPPLY, Asset, Rights
 from vm.errors import ContractError, InsufficientFundsError, InvalidEntryError
 from vm.executor import Executor
 from vm.gas import DEFAULT_GAS_LIMIT
@@ -437,6 +437,15 @@ class TestAdmission:
         with pytest.raises(InsufficientFundsError) as caught:
             chain.executor.check_funds(chain.state, chain.context, transaction)
         assert (caught.value.need, caught.value.have) == (200_000, 10)
+
+    def test_another_assets_shortage_is_told_without_the_gas_money(self, chain: Chain, alice: Account) -> None:
+        """Gas is paid in DATR: what is free of another asset is not more by it."""
+        chain.free(alice, Asset.issue, "PARK", "Parking", 0, (), Rights(True, True, False, None))
+        chain.context = replace(chain.context, gas_price_motes=2)
+        transaction = chain.transaction(alice, chain.call(Asset.send, "PARK", BOB, Motes(5)), gas_limit=100_000)
+        with pytest.raises(InsufficientFundsError) as caught:
+            chain.executor.check_funds(chain.state, chain.context, transaction)
+        assert (caught.value.need, caught.value.have) == (5, 0)
 
     def test_another_accounts_shortage_is_told_without_the_senders_gas(self, chain: Chain, alice: Account) -> None:
         chain.context = replace(chain.context, gas_price_motes=2)

@@ -263,6 +263,16 @@ class TestRemoval:
         chain.decide(ABC, propose, "e", candidate("e", public_key=key_of("new"), certificate=b"new"), "", None)
         assert [each.id for each in chain.membership.observers] == ["e"]
 
+    def test_enough_of_those_who_stay_can_vote(self) -> None:
+        """A validator without an account counts for the quorum and never votes: too many of them would decide nothing."""
+        seven = ["a", "b", "c", "d", "e", "f", "g"]
+        chain = GovernanceChain(seven, without_account=["f", "g"])
+        everybody_else = ["a", "b", "c", "d", "e"]
+        chain.decide(everybody_else, Governance.propose_remove, "e", "", None)
+        assert chain.code(voter("a"), Governance.propose_remove, "d", "", None) == "TOO_FEW_MEMBERS"
+        chain.decide(ABCD, Governance.propose_remove, "g", "", None)
+        assert chain.names == [*ABCD, "f"]
+
     def test_unknown_members_cannot_be_removed(self, chain: GovernanceChain) -> None:
         assert chain.code(voter("a"), Governance.propose_remove, "e", "", None) == "UNKNOWN_MEMBER"
 

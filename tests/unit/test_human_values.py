@@ -3,6 +3,8 @@
 from typing import Any, Final
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from datacar import units
 from datacar.human import Lookup, Shown, load_json, read_args, read_call, read_json, read_text
@@ -57,6 +59,8 @@ def read(unit: Unit, text: str, low: int = -HIGH, high: int = HIGH) -> int:
         (units.money("CARM", 2), "12.5 CARM", 1_250),
         (units.money("CARM", 2), "1250 units", 1_250),
         (units.money("NONE", 0), "7", 7),
+        (units.money("CAR2", 2), "1.5 CAR2", 150),
+        (units.money("UNITS", 2), "5 UNITS", 500),  # and not the smallest: it is the asset's own name
         (units.ENERGY, "7.2 kWh", 7_200),
         (units.ENERGY, "7200", 7_200),
         (units.ENERGY, "1.5MWh", 1_500_000),
@@ -67,6 +71,9 @@ def read(unit: Unit, text: str, low: int = -HIGH, high: int = HIGH) -> int:
         (units.NUMBER, "17", 17),
         (units.DATE, "2024-02-29", 19_782),
         (units.DATE, "19782", 19_782),
+        (units.BASE, "120", 120),
+        (units.BASE, "1000.5 DATR", 100_050_000_000),
+        (units.BASE, "7 motes", 7),
         (units.CLOCK, "07:30", 450),
         (units.CLOCK, "24:00", 1_440),
         (units.OFFSET, "+05:30", 330),
@@ -106,6 +113,8 @@ def test_text_is_read_exactly(unit: Unit, text: str, value: int) -> None:
         (units.SHARE, 250, "2.5 %"),
         (units.DATE, 19_782, "2024-02-29"),
         (units.DATE, HIGH, str(HIGH)),
+        (units.DATE, 0, "0"),  # which stands for no date: nothing happens in 1970
+        (units.BASE, 120, "120"),
         (units.CLOCK, 450, "07:30"),
         (units.OFFSET, -330, "-05:30"),
         (units.SECONDS, 5_400, "1 h 30 min"),
@@ -179,12 +188,26 @@ def test_what_is_no_value_is_explained_with_the_unit(unit: Unit, text: str, said
         ("annual_rate", U32, "", units.RATE),
         ("rate_e4", U32, "", units.SHARE),
         ("part", U32, "in 1/10,000", units.SHARE),
+        ("share", U32, "", units.SHARE),
+        ("overdue_since", U32, "", units.DATE),
+        ("quantity", U64, "units, or for a percentage the base in motes", units.BASE),
         ("yearly", U32, "in 1/10 basis point", units.RATE),
         ("sequence", U32, "", units.NUMBER),
     ],
 )
 def test_the_unit_follows_from_the_name_the_bounds_and_the_doc(name: str, hint: Any, doc: str, unit: Unit) -> None:
     assert unit_of(name, type_spec(hint), doc) is unit
+
+
+def test_an_exponent_is_no_asset() -> None:
+    with pytest.raises(BadValueError, match="is not an amount of E3"):
+        read(units.money("E3", 0), "1e3")
+
+
+@given(st.from_regex(r"[A-Z][A-Z0-9]{0,11}", fullmatch=True), st.integers(0, 18), st.integers(0, HIGH))
+def test_amounts_of_any_asset_read_back_as_shown(symbol: str, decimals: int, value: int) -> None:
+    unit = units.money(symbol, decimals)
+    assert read(unit, unit.show(value)) == value
 
 
 def test_prices_have_four_decimals() -> None:
@@ -223,6 +246,7 @@ def test_structures_are_read_from_json_with_values_as_people_write_them() -> Non
         ({"pair": [True]}, "pair: this cannot be used"),
         ({"pair": [1, "0x"]}, "pair: [1]: 1 cannot be used"),
         ({"pair": ["yes", "0x1"]}, "pair: [2]: '0x1' cannot be used"),
+        ({"parts": ["colour=red"] * 1_025}, "parts: "),
         ({"colour": "red"}, "'colour' cannot be used"),
     ],
 )
@@ -242,6 +266,36 @@ def test_a_part_that_is_missing_is_named() -> None:
 def test_json_that_is_none_is_refused(text: str) -> None:
     with pytest.raises(BadValueError, match="this is no JSON"):
         load_json(text)
+
+
+@pytest.mark.parametrize(
+    ("method", "name", "number", "text", "value"),
+    [
+        ("loan.offer", "annual_rate", 12, "12", 12_000),
+        ("governance.set_threshold", "share", 75, "75", 7_500),
+        ("order.open", "rate_e4", 5, "5", 500),
+        ("charging.publish_tariff", "price_e4", 1, "1", 10_000),
+    ],
+)
+def test_a_bare_number_in_json_is_never_a_thousandth_of_what_was_meant(
+    method: str, name: str, number: int, text: str, value: int
+) -> None:
+    """12 beside 12.5 must not be 0.012 %: what has another unit in the contract is text in both directions, as money is."""
+    contract, _, called = method.partition(".")
+    shape = next(_named(each, name) for each in of_params(default_registry().method(contract, called)) if _named(each, name))
+    assert shape is not None
+    with pytest.raises(BadValueError, match="cannot be used") as refused:
+        read_json(shape, load_json(str(number)), LOOKUP)
+    assert "as text" in refused.value.hint
+    assert read_json(shape, text, LOOKUP) == read_json(shape, load_json(f"{number}.0"), LOOKUP) == value
+    assert SHOWN.to_json(shape, value) == text
+
+
+def _named(shape: Shape, name: str) -> Shape | None:
+    """Return the part of this name, however deep."""
+    if shape.name == name and not shape.parts:
+        return shape
+    return next((found for part in shape.parts if (found := _named(part, name))), None)
 
 
 def test_decimals_in_json_never_pass_through_a_float() -> None:
@@ -306,6 +360,22 @@ def test_a_list_s_bounds_hold() -> None:
     bounded = param(REGISTRY.method("asset", "transfer_batch"), "payments")
     with pytest.raises(BadValueError, match="256"):
         read_json(bounded, [{"to": "alice", "amount": "1"}] * 257, LOOKUP)
+
+
+@pytest.mark.parametrize(
+    ("method", "name", "text", "hint"),
+    [
+        ("asset.get_hold", "hold_id", "0x12", "write 0x and 64 hex digits"),
+        ("asset.issue", "symbol", "", "write 1 to 12 characters"),
+        ("asset.hold", "purpose", "x" * 65, "write 1 to 64 characters"),
+    ],
+)
+def test_what_has_another_length_is_explained_to_people(method: str, name: str, text: str, hint: str) -> None:
+    """And not in words of the codec that found it."""
+    contract, _, called = method.partition(".")
+    with pytest.raises(BadValueError) as refused:
+        read_text(param(default_registry().method(contract, called), name), text, LOOKUP)
+    assert refused.value.hint == hint
 
 
 @pytest.mark.parametrize("text", ["maybe", "1", ""])

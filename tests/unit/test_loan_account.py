@@ -34,6 +34,26 @@ def amounts(*pairs: tuple[str, str]) -> list[tuple[int, int]]:
 
 
 class TestWaterfall:
+    def test_instalments_paid_ahead_are_not_gone_through_again_when_a_later_one_falls_due(self) -> None:
+        """Forty years of them would be more than a call of the calendar has gas for."""
+        account = opened(loan("5000", "12", 480))
+        pay(account, "2024-01-01", "4000")
+        ahead = account.state.next_early
+        assert ahead > 50
+        account.advance(account.terms.due_on(ahead + 1))
+        assert account.state.oldest_open >= ahead
+        assert account.due_of_oldest(2) == account.state.due > 0
+
+    def test_what_the_oldest_instalments_ask_passes_over_paid_ones(self) -> None:
+        account = opened()
+        pay(account, "2024-05-01", "68.04")
+        account.advance(parse_day("2024-06-01"))
+        account.charge_fee(1, 5)
+        assert (account.due_of_oldest(1), account.due_of_oldest(4), account.state.oldest_open) == (5, 5, 1)
+        pay(account, "2024-06-01", "0.00000005")
+        assert account.due_of_oldest(2) == 0
+        assert account.due_of_oldest(2) == account.state.due > 0
+
     def test_each_instalment_pays_penalty_fee_interest_principal_and_the_oldest_comes_first(self) -> None:
         account = opened(loan(late_fee=motes("5"), grace_days=3))
         account.advance(parse_day("2024-03-10"))

@@ -1,5 +1,6 @@
 """Collection: drawn on the due day, tried again when short, late fees once, outages, and nothing twice."""
 
+import contextlib
 import dataclasses
 from typing import Any
 
@@ -17,7 +18,7 @@ from vm.contracts.asset import Asset
 from vm.contracts.loan import NAME, Loan
 from vm.contracts.loan_collection import is_drawing, next_attempt, offsets
 from vm.contracts.loan_types import Attempt, BookingKind, LoanStatus
-from vm.errors import CoreError
+from vm.errors import ContractError, CoreError
 from vm.loan.account import Account
 from vm.loan.state import Split
 from vm.loan.terms import EarlyPayment, Terms
@@ -199,8 +200,8 @@ class TestOnceAndLate:
         assert "LateFeeCharged" not in names(chain.events)
         assert chain.loan(loan_id).next == Attempt(5, 0, day("2024-06-01"))
 
-    def test_an_outage_with_too_little_money_makes_the_attempts_it_missed(self, chain: LoanChain) -> None:
-        """As if it had been there all the time, with the money of today."""
+    def test_an_outage_with_too_little_money_makes_the_attempts_it_missed_without_late_fees(self, chain: LoanChain) -> None:
+        """As if it had been there all the time, with the money of today; but nobody could have paid meanwhile."""
         loan_id = chain.lend(terms())
         other = LoanChain()
         other.lend(terms())
@@ -209,12 +210,65 @@ class TestOnceAndLate:
         chain.leap("2024-04-20")
         chain.until("2024-04-21")
         other.until("2024-04-21")
-        assert names(chain.events) == names(other.events)
-        assert chain.check(loan_id) == dataclasses.replace(
-            other.check(next(iter(_ids(other)))),
-            mandate_id=chain.loan(loan_id).mandate_id,
-            expires_ms=chain.loan(loan_id).expires_ms,
+        assert names(chain.events) == [name for name in names(other.events) if name != "LateFeeCharged"]
+        late_fees = motes("10")
+        view, expected = chain.check(loan_id), other.check(next(iter(_ids(other))))
+        assert view == dataclasses.replace(
+            expected,
+            mandate_id=view.mandate_id,
+            expires_ms=view.expires_ms,
+            due=Motes(expected.due - late_fees),
+            payoff=Motes(expected.payoff - late_fees),
         )
+        assert [event.number for event in chain.until("2024-05-06") if event.name == "LateFeeCharged"] == [4]
+
+    def test_the_days_before_a_default_count_from_the_first_draw_after_an_outage(self, chain: LoanChain) -> None:
+        """After a year's halt the first transaction could else be the lender's, who takes the car."""
+        loan_id = chain.lend(terms(default_days=10))
+        chain.drain()
+        chain.leap("2025-01-10")
+        for date in ("2025-01-11", "2025-02-10"):
+            chain.until(date)
+            assert chain.refused(chain.lender, Loan.call_default, loan_id) == "NOT_IN_DEFAULT"
+        chain.until("2025-02-11")
+        chain.do(chain.lender, Loan.call_default, loan_id)
+
+    def test_so_many_instalments_that_one_call_cannot_draw_them_take_several(self, chain: LoanChain) -> None:
+        """Forty years nobody pays, then there is money: the calendar comes again until all is drawn, far below its bound."""
+        loan_id = chain.lend(loan("5000", "12", 480))
+        chain.drain()
+        chain.until("2063-12-15")
+        chain.drain("100000")
+        due = chain.loan(loan_id).due
+        known = len(chain.scheduled)
+        assert names(chain.until("2064-01-01")) == ["InstalmentDue", *["LoanPaid"] * 20, "LoanClosed"]
+        assert chain.check(loan_id).status is LoanStatus.CLOSED
+        assert sum(each.amount for each in chain.bookings(loan_id)) > due
+        assert max(receipt.gas_used for receipt in chain.scheduled[known:]) < gas.SCHEDULED_GAS_LIMIT // 2
+
+    def test_a_fee_on_an_instalment_paid_long_ago_does_not_hide_what_is_due_now(self, chain: LoanChain) -> None:
+        """More instalments lie between the two than one call looks at."""
+        loan_id = chain.lend(dataclasses.replace(loan("5000", "12", 120), retry_days=(5,), fee_limit=motes("2")))
+        chain.until("2030-01-15")
+        chain.drain()
+        chain.until("2030-02-02")
+        chain.do(chain.lender, Loan.charge_fee, loan_id, 1, motes("2"), "a letter")
+        chain.drain("500")
+        assert "CollectionShort" not in names(chain.until("2030-02-07"))
+        assert chain.check(loan_id).due == 0
+
+    def test_a_loan_whose_call_was_lost_is_collected_again_when_somebody_pays(self, chain: LoanChain) -> None:
+        """Nothing in a collection is known to fail; if one did, its entry would be gone, but the loan must not be."""
+        loan_id, known = chain.lend(terms()), chain.balance(chain.lender).free
+        machine = Machine(chain.registry, chain.state, chain.context)
+        for entry_id in range(20):
+            with contextlib.suppress(ContractError):
+                machine.calendar().cancel(NAME, entry_id)
+        chain.state.apply(machine.storage.overlay.changes)
+        assert (chain.waiting(), chain.until("2024-03-10")) == (0, [])
+        chain.do(chain.anybody, Loan.pay, loan_id, Motes(1))
+        assert chain.balance(chain.lender).free == known + motes("34.02") + 1
+        assert names(chain.until("2024-04-01"))[-2:] == ["InstalmentDue", "LoanPaid"]
 
     def test_what_is_due_is_collected_before_anything_else_is_done_with_the_loan(self, chain: LoanChain) -> None:
         """The calendar is behind; paying a mote on the due day neither puts the draw off nor takes its place."""
@@ -329,3 +383,12 @@ class TestPlan:
             (3, 0, "2024-04-01"),  # also day 60 of the first
             (3, 1, "2024-04-30"),
         ]
+
+    def test_a_retry_is_made_where_another_instalments_late_fee_falls_on_its_day(self) -> None:
+        """The second's late fee comes on 4 March, as does the first's retry, which draws for both."""
+        agreed = dataclasses.replace(loan(late_fee=motes("5"), grace_days=2), retry_days=(32,))
+        account = Account.opened(agreed, {})
+        account.advance(day("2024-03-01"))
+        attempt = next_attempt(account)
+        assert (attempt.period, day_text(Day(attempt.day))) == (1, "2024-03-04")
+        assert is_drawing(agreed, attempt.number)

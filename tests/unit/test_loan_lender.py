@@ -51,6 +51,15 @@ class TestFee:
         assert names(chain.until("2024-02-07")) == ["LoanPaid"]
         assert chain.check(loan_id).due == 0
 
+    def test_brings_no_late_fee_where_the_instalment_itself_was_paid_in_time(self, chain: LoanChain) -> None:
+        """Else a lender could charge a mote on the last day of grace, and have 5.00 for its not being paid."""
+        loan_id = chain.lend(dataclasses.replace(terms(fee_limit=motes("2")), retry_days=()))
+        chain.until("2024-02-04")
+        chain.do(chain.lender, Loan.charge_fee, loan_id, 1, Motes(1), "a letter")
+        chain.until("2024-02-20")
+        assert "LateFeeCharged" not in names(chain.events)
+        assert chain.check(loan_id).due == 1
+
     def test_refused(self, chain: LoanChain) -> None:
         loan_id = chain.lend(self.terms)
         charge = (Loan.charge_fee, loan_id)
@@ -140,18 +149,18 @@ class TestReversal:
         chain.drain("500")
         chain.until("2024-02-10")
         chain.do(chain.anybody, Loan.pay, loan_id, motes("20"))
-        chain.until("2024-03-15")
+        chain.until("2024-03-03")
         before = chain.balance(chain.borrower).free
         chain.do(chain.lender, Loan.reverse_payment, loan_id, 1)
         assert chain.balance(chain.borrower).free == before + motes("17.01")
         booked = chain.bookings(loan_id)
         assert [each.reversed for each in booked] == [True, False]
         left = [Payment(day(day_text(each.day)), each.amount) for each in booked[1:]]  # type: ignore[arg-type]
-        expected = quote(agreed, left, day("2024-03-15"))
+        expected = quote(agreed, left, day("2024-03-03"))
         assert chain.schedule(loan_id) == expected.rows
         view = chain.check(loan_id)
         assert view.payoff == expected.payoff
-        account, _ = replay(agreed, left, day("2024-03-15"))
+        account, _ = replay(agreed, left, day("2024-03-03"))
         assert view.due == account.state.due > 0
         [reversal] = [event for event in chain.events if event.name == "PaymentReversed"]
         assert (reversal.number, reversal.payer, reversal.amount) == (1, chain.borrower.address, motes("17.01"))
@@ -168,15 +177,61 @@ class TestReversal:
         assert chain.check(loan_id).outstanding == motes("100")
 
     def test_brings_no_late_fee_for_the_past(self, chain: LoanChain) -> None:
-        """Otherwise a lender could give 17.01 back and take 20.00 of late fees for it."""
+        """Otherwise a lender could give 17.01 back and take 5.00 of late fee for it."""
         loan_id = chain.lend(terms())
         chain.until("2024-05-20")
-        chain.do(chain.lender, Loan.reverse_payment, loan_id, 1)
+        chain.do(chain.lender, Loan.reverse_payment, loan_id, 4)
         assert "LateFeeCharged" not in names(chain.events)
         assert sum(chain.row(loan_id, number).penalty for number in range(1, 5)) == 0
         chain.drain()
         chain.until("2024-06-10")
         assert [event.number for event in chain.events if event.name == "LateFeeCharged"] == [5]
+
+    def test_brings_no_late_fee_within_the_grace_days_for_what_was_paid_on_time(self, chain: LoanChain) -> None:
+        """Given back on the last day of grace, the borrower would else have to pay again by midnight."""
+        loan_id = chain.lend(terms())
+        chain.until("2024-02-04")
+        chain.do(chain.lender, Loan.reverse_payment, loan_id, 1)
+        chain.drain()
+        chain.until("2024-02-20")
+        assert chain.check(loan_id).due == motes("17.01")
+        assert "LateFeeCharged" not in names(chain.events)
+        chain.until("2024-03-06")
+        assert [event.number for event in chain.events if event.name == "LateFeeCharged"] == [2]
+
+    def test_leaves_the_late_fee_of_what_was_unpaid_anyway(self, chain: LoanChain) -> None:
+        loan_id = chain.lend(terms())
+        chain.drain("10")
+        chain.until("2024-02-04")
+        chain.do(chain.lender, Loan.reverse_payment, loan_id, 1)
+        chain.drain()
+        chain.until("2024-02-06")
+        assert [event.number for event in chain.events if event.name == "LateFeeCharged"] == [1]
+
+    def test_is_possible_for_a_month(self, chain: LoanChain) -> None:
+        """The lender had the money and yet gets interest as if not: not for years, as for what was paid early."""
+        loan_id = chain.lend(terms())
+        chain.do(chain.anybody, Loan.pay, loan_id, motes("50"))
+        chain.until("2024-02-02")
+        assert chain.refused(chain.lender, Loan.reverse_payment, loan_id, 1) == "OUTDATED"
+        other = chain.lend(terms(disbursed_on=day("2024-02-02")))
+        chain.do(chain.anybody, Loan.pay, other, motes("50"))
+        chain.until("2024-03-04")
+        chain.do(chain.lender, Loan.reverse_payment, other, 1)
+
+    def test_is_no_default_before_the_chain_could_draw_again(self, chain: LoanChain) -> None:
+        """A borrower who has the money does not lose the car by it, whatever the terms say of a default."""
+        loan_id = chain.lend(terms(default_days=0), lien=VIN)
+        chain.until("2024-02-05")
+        for funds in ("100", "0"):
+            chain.drain(funds)
+            number = len(chain.bookings(loan_id))
+            chain.do(chain.lender, Loan.reverse_payment, loan_id, number)
+            assert chain.refused(chain.lender, Loan.call_default, loan_id) == "NOT_IN_DEFAULT"
+            chain.until("2024-02-07" if funds == "100" else "2024-02-29")
+            assert chain.refused(chain.lender, Loan.call_default, loan_id) == "NOT_IN_DEFAULT"
+            chain.until("2024-02-08" if funds == "100" else "2024-03-01")
+        chain.do(chain.lender, Loan.call_default, loan_id)
 
     def test_keeps_the_late_fees_that_were_charged_and_the_lenders_fees(self, chain: LoanChain) -> None:
         loan_id = chain.lend(terms(fee_limit=motes("2")))
@@ -192,12 +247,12 @@ class TestReversal:
     def test_starts_the_days_before_a_default_anew(self, chain: LoanChain) -> None:
         loan_id = chain.lend(terms(default_days=60))
         chain.until("2024-05-20")
-        chain.do(chain.lender, Loan.reverse_payment, loan_id, 1)
+        chain.do(chain.lender, Loan.reverse_payment, loan_id, 4)
         chain.drain()
         assert chain.refused(chain.lender, Loan.call_default, loan_id) == "NOT_IN_DEFAULT"
-        chain.until("2024-07-18")
+        chain.until("2024-07-30")
         assert chain.refused(chain.lender, Loan.call_default, loan_id) == "NOT_IN_DEFAULT"
-        chain.until("2024-07-19")
+        chain.until("2024-07-31")  # sixty days after the draw of 1 June
         chain.do(chain.lender, Loan.call_default, loan_id)
 
     def test_refused(self, chain: LoanChain) -> None:
@@ -214,8 +269,9 @@ class TestReversal:
         chain.do(chain.lender, *reverse, 1)
         assert chain.refused(chain.lender, *reverse, 1) == "UNKNOWN_PAYMENT"
 
-    def test_is_refused_where_rounding_would_make_the_later_payments_too_much(self) -> None:
+    def test_is_refused_where_rounding_would_make_the_later_payments_too_much(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """Interest in whole DATR: a hundredth paid early moves it on, so that in the end a whole one more is owed, and paid."""
+        monkeypatch.setattr("vm.contracts.loan.REVERSAL_DAYS", 366)
         chain = LoanChain("2022-01-08")
         options: dict[str, Any] = {"day_count": "ACT/360", "amortization": "equal_principal", "minor_unit": motes("1")}
         loan_id = chain.lend(loan("28", "30", 4, "2022-01-08", principal_grace=2, **options))

@@ -169,7 +169,7 @@ def test_units_are_charged_as_reported_and_nothing_without_a_report() -> None:
     on = chain()
     order_id = on.open(TENANT, LANDLORD, per_unit(3, cap=300, unit="kWh"))
     told = events([ok(on.send(LANDLORD, StandingOrder.report, order_id, 1, 40))])
-    assert told == [("Reported", (1, 40, 120))]
+    assert told == [("Reported", (TENANT.address, LANDLORD.address, 1, 40, 120))]
     assert ok(on.send(LANDLORD, StandingOrder.report, order_id, 1, 50)).results == (150,)
     on.run_until("2024-03-01")
     assert [(period.quantity, period.paid) for period in on.periods(order_id)] == [(50, 150), (None, 0)]

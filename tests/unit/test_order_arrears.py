@@ -192,7 +192,7 @@ def test_a_payer_cancels_at_any_time_and_nothing_more_falls_due() -> None:
     now_ms = on.context.timestamp_ms
     both = (TENANT.address, LANDLORD.address)
     assert events([ok(on.send(TENANT, StandingOrder.cancel, order_id))]) == [
-        ("Cancelled", (TENANT.address, now_ms)),
+        ("Cancelled", (TENANT.address, LANDLORD.address, TENANT.address, now_ms)),
         ("Ended", (*both, "cancelled", 100, 0)),
     ]
     assert on.waiting() == 0

@@ -9,7 +9,7 @@ import pytest
 
 from ledger.block import Status
 from ledger.transaction import Call
-from ledger.types import Address
+from ledger.types import Address, Motes
 from tests.orders import (
     CARRY,
     DAILY,
@@ -133,17 +133,60 @@ def test_while_the_contract_is_switched_off_nothing_is_drawn_and_nothing_is_lost
     assert on.order(order_id).progress.status is OrderStatus.COMPLETED
 
 
-def test_an_order_whose_call_was_lost_can_still_be_ended() -> None:
-    """Nothing in a collection is known to fail; if one did, its entry in the calendar would be gone."""
-    on = chain()
-    order_id = on.open(TENANT, LANDLORD, fixed(100))
+def lose_call(on: OrderChain, order_id: bytes) -> None:
+    """Take an order's next call out of the calendar behind its back."""
     planned = on.order(order_id).progress.next
     assert planned is not None
     machine = Machine(on.registry, on.state, on.context)
     machine.calendar().cancel(NAME, planned.entry_id)
     on.state.apply(machine.storage.overlay.changes)
+
+
+def test_an_order_whose_call_was_lost_can_still_be_ended() -> None:
+    """Nothing in a collection is known to fail; if one did, its entry in the calendar would be gone."""
+    on = chain()
+    order_id = on.open(TENANT, LANDLORD, fixed(100))
+    lose_call(on, order_id)
     ok(on.send(TENANT, StandingOrder.cancel, order_id))
     assert on.order(order_id).progress.status is OrderStatus.CANCELLED
+
+
+def test_an_order_whose_call_was_lost_goes_on_when_somebody_settles() -> None:
+    """Its time has passed and nothing waits: paying a part has it collected again."""
+    on = chain(tenant=0)
+    order_id = on.open(TENANT, LANDLORD, fixed(100))
+    on.run_until("2024-02-01")
+    lose_call(on, order_id)
+    on.run_until("2024-03-15")
+    leave_with(on, 1_000)
+    assert on.order(order_id).progress.period == 1
+    ok(on.send(FRIEND, StandingOrder.settle, order_id, Motes(1)))
+    on.block()
+    assert (on.order(order_id).progress.period, on.order(order_id).owed) == (2, 0)
+    assert on.waiting() == 1
+
+
+def test_an_order_whose_call_was_lost_after_it_fell_due_is_collected_and_ends() -> None:
+    on = chain()
+    order_id = on.open(TENANT, LANDLORD, fixed(100))
+    lose_call(on, order_id)
+    on.run_until("2024-02-15")
+    ok(on.send(TENANT, StandingOrder.cancel, order_id))
+    on.block()
+    assert on.balance(LANDLORD).free == 100
+    assert on.order(order_id).progress.status is OrderStatus.CANCELLED
+
+
+def test_settling_does_not_put_off_a_collection_that_waits_for_room() -> None:
+    """Else a payer could stay at the end of the queue by paying a mote in every block."""
+    on = chain(tenant=0)
+    order_id = on.open(TENANT, LANDLORD, fixed(100))
+    on.run_until("2024-02-01")
+    planned = on.order(order_id).progress.next
+    on.context = replace(on.context, max_gas=6_000_000)  # too small for scheduled calls
+    on.go_to(at("2024-03-02"))
+    ok(on.send(FRIEND, StandingOrder.settle, order_id, Motes(1), gas_limit=600_000))
+    assert on.order(order_id).progress.next == planned
 
 
 class Freezer(Contract):

@@ -285,7 +285,7 @@ class TestBatchSender:
 
     async def test_each_transaction_gets_its_own_end(self, network: Network) -> None:
         good = [self.signed(network, self.transfer()) for _ in range(600)]
-        failing = self.signed(network, charging_call(Charging.pay_debt, b"\x00" * 32), gas_limit=200_000)
+        failing = self.signed(network, charging_call(Charging.pay_debt, b"\x00" * 32, Motes(1)), gas_limit=200_000)
         poor = self.signed(network, charging_call(Asset.transfer, good[0].sender, Motes(5)), seed=b"p" * 32)
         late = self.signed(network, self.transfer(), valid_for_ms=-1)
         async with BatchSender(network.client) as sender:

@@ -23,6 +23,7 @@ from vm.contracts.asset import FEES, balance_key
 from vm.contracts.governance import Governance
 from vm.contracts.governance_rules import UPGRADE_NOTICE_BLOCKS
 from vm.contracts.planned_calls import PlannedCall
+from vm.gas import max_gas_limit
 from vm.registry import default_registry
 
 
@@ -104,9 +105,22 @@ def test_what_a_shorter_window_keeps_waiting_is_no_work_and_is_in_nobodys_way(
     assert len(node._mempool) == 2
 
 
+def test_what_asks_for_more_gas_than_smaller_blocks_give_is_no_work(node: MemoryNode) -> None:
+    """Else every primary is taken for one that does not propose, until it expires."""
+    call = Call("asset", "transfer", (node.keys[0].account, 5))
+    pending = node.sign(FAUCET_SEED, (call,), gas_limit=max_gas_limit(node.parameters.block_max_gas))
+    _decide(node, "set_parameters", (("block_max_gas", node.parameters.block_max_gas // 2),))
+    node._mempool.add(pending)  # as if it had come before
+    built, refused = node._chain.build([pending], 1, View(0), MemberId("node1"), node.now_ms + 1)
+    assert (built.transactions, refused) == ((), (pending,))
+    assert not node._chain.has_includable(node._mempool, node.now_ms)
+    node._mempool.add(_payment(node))
+    assert node._chain.has_includable(node._mempool, node.now_ms)
+
+
 def test_a_disabled_contract_is_off_in_the_next_block(node: MemoryNode) -> None:
     _decide(node, "disable_contract", "charging")
-    call = Call("charging", "pay_debt", (bytes(32),))
+    call = Call("charging", "pay_debt", (bytes(32), 1))
     built, _ = node._chain.build([node.sign(FAUCET_SEED, (call,))], 100, View(0), MemberId("node1"), node.now_ms + 1)
     error = built.execution.receipts[0].error
     assert error is not None

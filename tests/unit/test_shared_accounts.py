@@ -94,6 +94,15 @@ def test_different_transactions_are_not_combined(pending: PendingTransaction) ->
         pending.sign(ALICE).combine(SHARED.build(CHAIN, [PAYMENT]).sign(BOB))
 
 
+@pytest.mark.parametrize("name", ["calls", "threshold", "amount"])
+def test_a_name_that_stands_there_twice_is_refused(pending: PendingTransaction, name: str) -> None:
+    """Who reads a file may see the first, who reads it by machine the last: then it is not what people read that is signed."""
+    at = pending.to_text().index(f'"{name}":')
+    text = pending.to_text()[:at] + f'"{name}": "innocent", ' + pending.to_text()[at:]
+    with pytest.raises(BadFileError, match="the same name twice"):
+        PendingTransaction.from_text(text)
+
+
 def test_it_can_be_collected_nearly_as_long_as_the_chain_allows(pending: PendingTransaction) -> None:
     assert pending.body.valid_until_ms == 1_000_000 + 3_240_000
     assert SHARED.build(CHAIN, [PAYMENT], valid_until_ms=1_500_000).body.valid_until_ms == 1_500_000

@@ -47,12 +47,12 @@ class Accounts(Contract):
         return Balance(account.free, account.held, account.locked)
 
     def _check_not_frozen(self, symbol: str, owner: Address) -> None:
-        _check_spendable(self._account(symbol, owner), owner, 0)
+        _check_spendable(symbol, self._account(symbol, owner), owner, 0)
 
     def _take(self, symbol: str, owner: Address, amount: int) -> None:
         """Take free money out of an account. Raises `ContractError` FROZEN, INSUFFICIENT_FUNDS."""
         account = self.accounts.get((symbol, owner), NOTHING)
-        _check_spendable(account, owner, amount)
+        _check_spendable(symbol, account, owner, amount)
         self._put(symbol, owner, Account(Motes(account.free - amount), account.held, account.locked, account.frozen))
 
     def _give(self, symbol: str, owner: Address, amount: int) -> None:
@@ -62,7 +62,7 @@ class Accounts(Contract):
     def _set_aside(self, symbol: str, owner: Address, amount: int) -> None:
         """Make free money held. Raises `ContractError` FROZEN, INSUFFICIENT_FUNDS."""
         account = self._account(symbol, owner)
-        _check_spendable(account, owner, amount)
+        _check_spendable(symbol, account, owner, amount)
         self._put(symbol, owner, replace(account, free=Motes(account.free - amount), held=Motes(account.held + amount)))
 
     def _shift(self, symbol: str, owner: Address, *, free: int = 0, held: int = 0, locked: int = 0) -> None:
@@ -86,7 +86,7 @@ class Accounts(Contract):
         Raises `ContractError` INSUFFICIENT_FUNDS.
         """
         account = self._account(DATR, payer)
-        _check_covered(account, payer, amount)
+        _check_covered(DATR, account, payer, amount)
         self._put(DATR, payer, replace(account, free=Motes(account.free - amount)))
 
     def pay_fee(self, account: Address, amount: int) -> None:
@@ -115,15 +115,16 @@ def balance_key(address: Address) -> bytes:
     return storage_key(NAME, "accounts", (DATR, address))
 
 
-def _check_spendable(account: Account, owner: Address, amount: int) -> None:
+def _check_spendable(symbol: str, account: Account, owner: Address, amount: int) -> None:
     if account.frozen:
         raise ContractError(AssetError.FROZEN, account=format_address(owner))
-    _check_covered(account, owner, amount)
+    _check_covered(symbol, account, owner, amount)
 
 
-def _check_covered(account: Account, owner: Address, amount: int) -> None:
+def _check_covered(symbol: str, account: Account, owner: Address, amount: int) -> None:
     if account.free < amount:
-        raise ContractError(AssetError.INSUFFICIENT_FUNDS, account=format_address(owner), need=amount, have=account.free)
+        whose: dict[str, int | str] = {"symbol": symbol, "account": format_address(owner)}
+        raise ContractError(AssetError.INSUFFICIENT_FUNDS, **whose, need=amount, have=account.free)
 
 
 def _payment(symbol: str, payer: Address, to: Address, amount: Motes) -> Transferred | Sent:

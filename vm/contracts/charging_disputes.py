@@ -26,7 +26,7 @@ from vm.errors import ContractError
 
 
 class Disputes(Settlement):
-    """Disputes of sessions: one for each at most, with a final outcome."""
+    """Disputes of sessions: one of each bill at most, with a final outcome, and one before there is a bill."""
 
     disputes: Map[Bytes32, Dispute]
 
@@ -34,13 +34,14 @@ class Disputes(Settlement):
     def dispute(self, ctx: Context, session_id: Bytes32, reason: Statement) -> None:
         """Dispute a started session; its driver and its operator may, until its deadline or within 30 days of its settlement.
 
+        Once; but a dispute that was over before there was a bill leaves the bill to be disputed.
         Errors: UNKNOWN_SESSION, NOT_PERMITTED, NOT_STARTED, SESSION_ENDED, ALREADY_DISPUTED, TOO_LATE. Emits DisputeOpened.
         """
-        session = self.sessions.require(session_id, ChargingError.UNKNOWN_SESSION)
+        session = self._session(ctx, session_id)
         require(ctx.sender in (session.driver, session.operator), ChargingError.NOT_PERMITTED)
         require(session.status is not SessionStatus.PENDING, ChargingError.NOT_STARTED)
         require(session.status is not SessionStatus.INVALID, ChargingError.SESSION_ENDED)
-        require(session_id not in self.disputes, ChargingError.ALREADY_DISPUTED)
+        require(not self._was_disputed(session_id, session), ChargingError.ALREADY_DISPUTED)
         require(_in_time(ctx, session), ChargingError.TOO_LATE)
         self._open_dispute(ctx, session_id, session, reason)
 
@@ -56,7 +57,7 @@ class Disputes(Settlement):
         Errors: UNKNOWN_SESSION, NOT_DISPUTED, NOT_PERMITTED, BAD_MEASURED. Emits DisputeResolved, and SessionCredited,
         SessionCompleted or SessionInvalidated.
         """
-        session = self.sessions.require(session_id, ChargingError.UNKNOWN_SESSION)
+        session = self._session(ctx, session_id)
         require(session.disputed, ChargingError.NOT_DISPUTED)
         require(ctx.sender == session.arbiter, ChargingError.NOT_PERMITTED)
         fitting = outcome is not Outcome.LAPSED and (measured is not None) == (outcome is Outcome.CORRECTED)
@@ -96,13 +97,19 @@ class Disputes(Settlement):
     def _open_dispute(self, ctx: Context, session_id: bytes, session: Session, reason: str) -> None:
         deadline_ms = ctx.now_ms + RESOLVE_MS
         timer = ctx.schedule(deadline_ms, self.lapse, session_id)
-        self.disputes[session_id] = Dispute(ctx.sender, reason, ctx.now_ms, deadline_ms, timer, None, "", None)
+        final = session.status is SessionStatus.COMPLETED
+        self.disputes[session_id] = Dispute(ctx.sender, reason, ctx.now_ms, deadline_ms, timer, None, "", None, final)
         self.sessions[session_id] = replace(session, disputed=True)
         ctx.emit(DisputeOpened(session_id, ctx.sender, session.arbiter, reason, deadline_ms))
 
     def _may_open(self, ctx: Context, session_id: bytes, session: Session) -> bool:
-        """Return whether a settled session that was not disputed yet still can be."""
-        return session_id not in self.disputes and _in_time(ctx, session)
+        """Return whether a settled session whose bill was not disputed yet still can be."""
+        return not self._was_disputed(session_id, session) and _in_time(ctx, session)
+
+    def _was_disputed(self, session_id: bytes, session: Session) -> bool:
+        """Return whether there can be no further dispute: what was decided before there was a bill binds nobody after it."""
+        dispute = self.disputes.get(session_id)
+        return dispute is not None and (dispute.final or session.status is not SessionStatus.COMPLETED)
 
     def _close_dispute(
         self, ctx: Context, session_id: bytes, session: Session, outcome: Outcome, measured: Measured | None, statement: str
@@ -111,7 +118,10 @@ class Disputes(Settlement):
         dispute = self.disputes[session_id]
         if dispute.timer is not None:
             ctx.cancel_schedule(dispute.timer)
-        self.disputes[session_id] = replace(dispute, timer=None, outcome=outcome, statement=statement, resolved_ms=ctx.now_ms)
+        final = dispute.final or outcome in (Outcome.CREDITED, Outcome.CORRECTED) or _is_due(ctx, session)
+        self.disputes[session_id] = replace(
+            dispute, timer=None, outcome=outcome, statement=statement, resolved_ms=ctx.now_ms, final=final
+        )
         session = replace(session, disputed=False)
         self.sessions[session_id] = session
         ctx.emit(DisputeResolved(session_id, outcome, measured, statement))
@@ -119,7 +129,7 @@ class Disputes(Settlement):
 
     def _correct(self, ctx: Context, session_id: bytes, session: Session, measured: Measured | None) -> None:
         """Credit a settled session's record, issue another where something is due, and move the difference."""
-        original = self.records[session.operator, session.records[-1]]
+        original = self._record(ctx, session.operator, session.records[-1])
         number = self.record_counts[session.operator] + 1
         credit = self._keep_record(credited(original, number, ctx.now_ms, session.owed, self._parts(session)))
         total, correction, terms = 0, None, self.prices[session.tariff_id]

@@ -207,7 +207,7 @@ class SettlementLeft:
 
 @dataclass(frozen=True, slots=True)
 class DebtPaid:
-    """A session's debt was paid to the operator and its partners."""
+    """A session's debt, or some of it, was paid to the operator and its partners."""
 
     session_id: Bytes32
     payer: Address

@@ -126,7 +126,6 @@ class Operators(Contract):
         invited = self.invitations.require((ctx.sender, operator), ChargingError.NOT_INVITED)
         as_invited = (station_id, tariff_id) == (invited.station_id, invited.tariff_id)
         require(as_invited, ChargingError.NOT_INVITED, station_id=invited.station_id, tariff_id=invited.tariff_id.hex())
-        del self.invitations[ctx.sender, operator]
         self._put_station(ctx, ctx.sender, invited)
 
     @write
@@ -182,7 +181,9 @@ class Operators(Contract):
         return Station(station_id, ctx.sender, tariff_id, payout)
 
     def _put_station(self, ctx: Context, address: Address, station: Station) -> None:
+        """Keep a new station; an invitation by its operator is over with that."""
         self.stations[address] = station
+        del self.invitations[address, station.operator]
         ctx.emit(StationRegistered(address, station.station_id, station.operator, station.tariff_id))
 
     def _own_station(self, ctx: Context, address: Address) -> Station:

@@ -103,7 +103,8 @@ def is_operator_id(text: str) -> bool:
 def portions(amount: int, paid: int, partners: Sequence[Share], received: Sequence[int]) -> list[int]:
     """Return what each partner gets of the next `amount` of a session for which `paid` has been paid so far.
 
-    The operator gets the rest. However many payments there are, each partner ends with its share of the sum, rounded down.
+    The operator gets the rest. However many payments there are, each partner ends with its share of the sum, rounded down; where
+    the operator's own share is nothing or next to it, payments of single motes may leave a partner one mote short of that.
     """
     parts: list[int] = []
     for partner, had in zip(partners, received, strict=True):

@@ -23,6 +23,10 @@ RESTRICTION_GAS: Final = 12_000
 """For each element with restrictions of a tariff, whenever a session is priced with it: reading and preparing it."""
 PERIOD_GAS: Final = 9_000
 """For each charging period under a tariff with restrictions, and for as much work in it."""
+POINT_GAS: Final = 1_000
+"""For each reading that is kept of a session, whenever the session is read."""
+LINE_GAS: Final = 4_000
+"""For each line of a charge detail record, whenever that is read to compare or credit it."""
 
 LATEST_POINTS: Final = 2
 """Points that are kept free for the latest reading and the end of charging."""
@@ -56,6 +60,7 @@ def with_overtaken(
     Until when the car charged; and where the price can depend on it, how much it had drawn by then. What contradicts the readings
     around it tells nothing.
     """
+    charge(RESTRICTION_GAS * terms.restricted_count)  # before anything else: the tariff was read for this
     if not start.at_s <= late.at_s <= last.at_s:
         return last
     if charging and late.at_s > last.charging_end_s:
@@ -67,7 +72,6 @@ def with_overtaken(
     before, after = known[place - 1], known[place]
     if not before.meter_wh <= late.meter_wh <= after.meter_wh or late in (before, after):
         return last
-    charge(RESTRICTION_GAS * terms.restricted_count)
     until = replace(last, at_s=after.at_s, meter_wh=after.meter_wh, charging_end_s=min(last.charging_end_s, after.at_s))
     around = _profile(terms, start, until, (before, late))
     needed = is_needed(terms.to_price_with(), around, lambda work: charge(PERIOD_GAS * work))

@@ -144,7 +144,7 @@ class Measured:
 
 @dataclass(frozen=True, slots=True)
 class Dispute:
-    """A disagreement about a session. There is at most one for each session, and its outcome is final.
+    """A disagreement about a session: the last one. What is decided about its bill is final.
 
     Args:
         opened_by: the driver, the operator, or the station that reported two different ends
@@ -152,6 +152,7 @@ class Dispute:
         timer: the calendar's entry for that
         outcome: nothing while it is open
         statement: the arbiter's reasons
+        final: whether it is about the bill; one that was over while the session still ran leaves its bill open to another
     """
 
     opened_by: Address
@@ -162,6 +163,7 @@ class Dispute:
     outcome: Outcome | None
     statement: Annotated[str, Bounds(0, 256)]
     resolved_ms: U64 | None
+    final: bool
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,8 @@ from vm.contracts.charging_events import (
     StopQuarantined,
     StopRequested,
 )
-from vm.contracts.charging_pricing import price, with_end, with_overtaken, with_reading
+from vm.contracts.charging_parties import Station
+from vm.contracts.charging_pricing import RESTRICTION_GAS, price, with_end, with_overtaken, with_reading
 from vm.contracts.charging_settlement import PURPOSE
 from vm.contracts.charging_types import (
     CLOCK_TOLERANCE_MS,
@@ -72,6 +73,8 @@ class Sessions(Disputes):
         operator = self.operators[place.operator]
         require(arbiter == operator.arbiter, ChargingError.ARBITER_CHANGED, named=format_address(operator.arbiter))
         split_id = None if provider is None else self.agreed.get((place.operator, provider))
+        terms = self.prices[tariff_id]
+        ctx.charge(RESTRICTION_GAS * terms.restricted_count)
         session = Session(
             driver=ctx.sender,
             station=station,
@@ -82,9 +85,9 @@ class Sessions(Disputes):
             provider=provider,
             split_id=split_id,
             tariff_id=tariff_id,
-            held=self.prices[tariff_id].preauthorize or Motes(0),
+            held=terms.preauthorize or Motes(0),
             deadline_ms=ctx.now_ms + SESSION_MS,
-            received=self._check_parties(ctx, station, place.operator, arbiter, split_id),
+            received=self._check_parties(ctx, place, station, arbiter, split_id),
         )
         session_id = ctx.call(Asset.hold, ctx.sender, session.held, PURPOSE, ctx.now_ms + RECLAIM_MS)
         self.sessions[session_id] = self._with_timer(ctx, session_id, session)
@@ -103,7 +106,7 @@ class Sessions(Disputes):
         deadline: the whole cost is then a debt.
         Errors: UNKNOWN_SESSION, NOT_PERMITTED, ALREADY_STARTED. Emits SessionInvalidated.
         """
-        session = self.sessions.require(session_id, ChargingError.UNKNOWN_SESSION)
+        session = self._session(ctx, session_id)
         require(ctx.sender in (session.driver, session.station), ChargingError.NOT_PERMITTED)
         require(session.start is None, ChargingError.ALREADY_STARTED)
         if session.status is SessionStatus.PENDING:
@@ -121,7 +124,7 @@ class Sessions(Disputes):
         """Begin a session; from here on its tariff is frozen. The same report again changes nothing.
 
         Errors: UNKNOWN_SESSION, NOT_PERMITTED, SESSION_ENDED (also: began after the driver cancelled), ALREADY_STARTED,
-        EVENT_IN_FUTURE. Emits SessionStarted.
+        EVENT_IN_FUTURE. Emits SessionStarted, and StopRequested where the driver has taken the hold back.
         """
         session = self._of_station(ctx, session_id)
         start = Start(transaction_id, meter_start_wh, at_s)
@@ -134,6 +137,8 @@ class Sessions(Disputes):
         session = session if session.timer is not None else self._with_timer(ctx, session_id, session)
         self.sessions[session_id] = replace(session, status=SessionStatus.ACTIVE, start=start, progress=progress)
         ctx.emit(SessionStarted(session_id, transaction_id, meter_start_wh, at_s))
+        if session.cancelled_ms is not None:
+            ctx.emit(StopRequested(session_id, OUT_OF_CREDIT, progress.cost, Motes(0)))
 
     @write
     def meter(
@@ -194,7 +199,7 @@ class Sessions(Disputes):
             charging_end_s: when the car stopped drawing energy; from then on it was parked
         """
         stop = Stop(meter_stop_wh, at_s, charging_end_s, reason)
-        session = self.sessions.get(session_id)
+        session = self._session_or_none(ctx, session_id)
         if session is None or session.station != ctx.sender or _is_over(ctx, session, at_s):
             own = session is not None and session.station == ctx.sender
             require(own or ctx.sender in self.stations, ChargingError.UNKNOWN_STATION)
@@ -212,17 +217,18 @@ class Sessions(Disputes):
     # ---- inside
 
     def _of_station(self, ctx: Context, session_id: bytes) -> Session:
-        session = self.sessions.require(session_id, ChargingError.UNKNOWN_SESSION)
+        session = self._session(ctx, session_id)
         require(session.station == ctx.sender, ChargingError.NOT_PERMITTED)
         return session
 
     def _check_parties(
-        self, ctx: Context, station: Address, operator: Address, arbiter: Address, split_id: bytes | None
+        self, ctx: Context, place: Station, station: Address, arbiter: Address, split_id: bytes | None
     ) -> tuple[Motes, ...]:
         """Fail the call where the arbiter is a party, or one that would be paid owes refunds. Returns 0 for each partner."""
         partners = self._partners(split_id)
-        paid = (operator, *(partner.account for partner in partners))
-        require(arbiter not in (ctx.sender, station, *paid), ChargingError.BAD_ARBITER, account=format_address(arbiter))
+        paid = (place.operator, *(partner.account for partner in partners))
+        parties = (ctx.sender, station, place.payout, *paid)
+        require(arbiter not in parties, ChargingError.BAD_ARBITER, account=format_address(arbiter))
         for party in paid:
             owed = self.refunds_owed(party)
             require(owed == 0, ChargingError.REFUND_OWED, account=format_address(party), owed=owed)
@@ -255,7 +261,7 @@ class Sessions(Disputes):
 
     def _repeat_stop(self, ctx: Context, session_id: bytes, session: Session, stop: Stop) -> None:
         """Take another report of the end of a settled session: one that differs opens a dispute, where there can still be one."""
-        if self.records[session.operator, session.records[0]].stop == stop:
+        if self._record(ctx, session.operator, session.records[0]).stop == stop:
             return
         if session.disputed or self._may_open(ctx, session_id, session):
             ctx.emit(StopDisputed(session_id, stop))

@@ -13,7 +13,7 @@ from vm.contract import U64, Address, Bytes32, Context, Map, read, require, sche
 from vm.contracts.asset import Asset, AssetError
 from vm.contracts.charging_events import DebtPaid, RefundPaid, SessionCompleted, SessionInvalidated, SettlementLeft
 from vm.contracts.charging_parties import portions
-from vm.contracts.charging_pricing import Charge, cdr_lines, motes, price
+from vm.contracts.charging_pricing import LINE_GAS, POINT_GAS, Charge, cdr_lines, motes, price
 from vm.contracts.charging_records import Cdr, CdrKind, Part, RefundDue
 from vm.contracts.charging_splits import Splits
 from vm.contracts.charging_types import (
@@ -47,19 +47,21 @@ class Settlement(Splits):
     owing: Map[Address, Debt]  # of operators and partners: all refunds still due
 
     @write
-    def pay_debt(self, ctx: Context, session_id: Bytes32) -> None:
-        """Pay what a session's hold did not cover to its operator and partners; anybody may pay.
+    def pay_debt(self, ctx: Context, session_id: Bytes32, amount: Motes) -> Motes:
+        """Pay what a session's hold did not cover, or some of it, to its operator and partners; anybody may pay.
 
+        Returns what was taken: never more than is owed, nor than was said, for an arbiter may raise a debt meanwhile.
         Errors: UNKNOWN_SESSION, NO_DEBT, and those of the asset. Emits DebtPaid.
         """
-        session = self.sessions.require(session_id, ChargingError.UNKNOWN_SESSION)
-        amount = session.owed
-        require(amount > 0, ChargingError.NO_DEBT)
-        hold_id = ctx.call(Asset.hold, ctx.sender, amount, PURPOSE, ctx.now_ms + 1)  # how a contract takes the signer's money
-        session = self._capture(ctx, hold_id, amount, session)
-        self.sessions[session_id] = replace(session, owed=Motes(0))
-        self._change_debt(session.driver, -amount)
-        ctx.emit(DebtPaid(session_id, ctx.sender, amount))
+        session = self._session(ctx, session_id)
+        require(session.owed > 0, ChargingError.NO_DEBT)
+        taken = Motes(min(amount, session.owed))
+        hold_id = ctx.call(Asset.hold, ctx.sender, taken, PURPOSE, ctx.now_ms + 1)  # how a contract takes the signer's money
+        session = self._capture(ctx, hold_id, taken, session)
+        self.sessions[session_id] = replace(session, owed=Motes(session.owed - taken))
+        self._change_debt(session.driver, -taken)
+        ctx.emit(DebtPaid(session_id, ctx.sender, taken))
+        return taken
 
     @write
     def collect_refund(self, ctx: Context, session_id: Bytes32) -> Motes:
@@ -82,7 +84,7 @@ class Settlement(Splits):
         during a dispute is settled at that end. Errors: UNKNOWN_SESSION, SESSION_ENDED, SESSION_DISPUTED, NOT_YET.
         Emits SessionCompleted or SessionInvalidated.
         """
-        session = self.sessions.require(session_id, ChargingError.UNKNOWN_SESSION)
+        session = self._session(ctx, session_id)
         require(session.status in (SessionStatus.PENDING, SessionStatus.ACTIVE), ChargingError.SESSION_ENDED)
         require(not session.disputed, ChargingError.SESSION_DISPUTED)
         due = session.reported is not None or ctx.now_ms > session.deadline_ms
@@ -137,6 +139,25 @@ class Settlement(Splits):
         return Motes(min(_amount(self.owing, party), INT_MAX))
 
     # ---- inside
+
+    def _session(self, ctx: Context, session_id: bytes) -> Session:
+        """Return a session for a call that may change it. Errors: UNKNOWN_SESSION."""
+        session = self._session_or_none(ctx, session_id)
+        if session is None:
+            raise ContractError(ChargingError.UNKNOWN_SESSION)
+        return session
+
+    def _session_or_none(self, ctx: Context, session_id: bytes) -> Session | None:
+        session = self.sessions.get(session_id)
+        if session is not None and session.progress is not None:
+            ctx.charge(POINT_GAS * len(session.progress.points))
+        return session
+
+    def _record(self, ctx: Context, operator: Address, number: int) -> Cdr:
+        """Return a charge detail record that is there, for a call that needs it."""
+        record = self.records[operator, number]
+        ctx.charge(LINE_GAS * len(record.lines))
+        return record
 
     def _end(self, ctx: Context, session_id: bytes, session: Session, charge: Charge) -> None:
         """End an open session as it stands: at its last good values, or without a bill when it never started."""

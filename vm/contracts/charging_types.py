@@ -58,7 +58,7 @@ class ChargingError(StrEnum):
     """Why a charging call is refused."""
 
     ALREADY_ACCEPTED = "the caller has accepted this split already"
-    ALREADY_DISPUTED = "the session was disputed before; that outcome is final"
+    ALREADY_DISPUTED = "the session was disputed before; there is one dispute of a running session and one of its bill"
     ALREADY_STARTED = "the session was started with other values"
     ARBITER_CHANGED = "the operator names another arbiter now"
     BAD_ARBITER = "the arbiter must have keys and be no party to the session"

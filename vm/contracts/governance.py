@@ -102,8 +102,8 @@ class Governance(Voting, MemberDeeds, RuleBook, AuditRegister, errors=Governance
         """Propose a new member, at first without a vote, and approve of it. Returns the proposal's id.
 
         Errors: NOT_A_VALIDATOR, BAD_EXPIRY, TOO_MANY_PROPOSALS, MEMBER_EXISTS, AUDITOR_EXISTS, BAD_MEMBER_ID, BAD_KEY, KEY_USED,
-        BAD_CERTIFICATE, CERTIFICATE_USED, BAD_ADDRESS, ADDRESS_TAKEN, BAD_ACCOUNT, ACCOUNT_TAKEN, TOO_MANY_MEMBERS, BAD_POSSESSION.
-        Emits Proposed, Voted. While it is open no present member can take the certificate or the address.
+        BAD_CERTIFICATE, CERTIFICATE_USED, BAD_ADDRESS, ADDRESS_TAKEN, BAD_ACCOUNT, ACCOUNT_TAKEN, TOO_MANY_MEMBERS,
+        BAD_POSSESSION. Emits Proposed, Voted. While it is open no present member can take the certificate or the address.
 
         Args:
             reason: what the other members should know
@@ -237,9 +237,8 @@ class Governance(Voting, MemberDeeds, RuleBook, AuditRegister, errors=Governance
         """Give parameters of the chain other values, from the next block on.
 
         Errors: ONLY_BY_VOTE, PARAMETER_TWICE, BAD_PARAMETER: outside of its bounds (`ledger.parameters`), tx_window_ms above
-        what it was at genesis, blocks without room for a deciding vote or larger than the longest view has time for,
-        timeout_cap_ms below a second, or base_timeout_ms over it.
-        Emits ParameterSet for each.
+        what it was at genesis, blocks without room for a deciding vote or too large for the longest view, timeout_cap_ms below
+        a second, or base_timeout_ms over it. Emits ParameterSet for each.
         """
         self._require_vote(ctx)
         self._set_parameters(ctx, changes, deciding_vote_gas(len(self._roster().validators)))

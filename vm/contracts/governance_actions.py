@@ -1,9 +1,10 @@
 """What the members' vote does to the members: one joins as an observer, gets a vote, or leaves (protocol, rule 13)."""
 
+from collections.abc import Iterable
 from dataclasses import replace
 from typing import Final
 
-from ledger.committee import MAX_MEMBERS
+from ledger.committee import MAX_MEMBERS, quorum_size
 from vm.context import RECENT_BLOCKS
 from vm.contract import U64, Context, Map, require
 from vm.contracts.governance_auditors import AuditRegister
@@ -48,6 +49,13 @@ class MemberChanges(MemberRegister, RuleBook, AuditRegister):
             self._check_room_to_vote(n + 1)
         elif member.role is Role.VALIDATOR:
             require(n not in (1, FAULT_TOLERANT), GovernanceError.TOO_FEW_MEMBERS, have=n)
+            self._check_voters_left(name for name in roster.validators if name != member.id)
+
+    def _check_voters_left(self, validators: Iterable[str]) -> None:
+        """Fail where too few of those who stay have an account: nothing could be decided any more, not even that they get one."""
+        accounts = [self.members[name].account for name in validators]
+        have, need = sum(account is not None for account in accounts), quorum_size(len(accounts))
+        require(have >= need, GovernanceError.TOO_FEW_MEMBERS, have=have, need=need)
 
     def _check_room_to_vote(self, validators: int) -> None:
         """Fail where the deciding vote of so many fits into no block: they could not even decide on larger blocks."""

@@ -6,7 +6,8 @@
 The figures are those of `vm.loan`, which quotes the same schedules offline. An instalment is drawn on its due day at 00:00 of the
 loan's local time. Where the borrower has too little, what there is goes to penalty, fee, interest and principal of the oldest
 instalment first; the rest is tried again on the retry days, on every later due day, and once a month after the last one. A late
-fee comes once an instalment, after the grace days. Anybody may pay any time; more than closes the loan is not taken.
+fee comes once an instalment, after the grace days, but never where those ended while the chain stood still. Anybody may pay any
+time; more than closes the loan is not taken.
 At every time principal paid + outstanding + written off = what was lent.
 """
 
@@ -19,7 +20,7 @@ from ledger.types import Motes
 from vm.calendar import DAY_MS, Day, local_day, local_midnight_ms
 from vm.contract import U16, U32, U64, Address, Bytes32, Context, read, require, scheduled, write
 from vm.contracts.asset import Asset, has_keys
-from vm.contracts.loan_collection import StoredBook, fee_split, outstanding
+from vm.contracts.loan_collection import StoredAccount, StoredBook, fee_split, next_draw, outstanding
 from vm.contracts.loan_events import (
     EVENTS,
     DefaultCalled,
@@ -60,6 +61,8 @@ OFFER_MS_MAX: Final = 366 * DAY_MS
 PAGE_MAX: Final = 256
 RECLAIM_MS: Final = 7 * DAY_MS
 """How long after its expiry a lender could take the money of an offer back himself; the calendar gives it back before."""
+REVERSAL_DAYS: Final = 31
+"""How long after its day a payment can be given back: the borrower bears interest on what the lender had for so long."""
 
 
 class Loan(LoanLedger, errors=LoanError, events=EVENTS):
@@ -115,7 +118,7 @@ class Loan(LoanLedger, errors=LoanError, events=EVENTS):
         ctx.cancel_schedule(standing.entry_id)
         ctx.call(Asset.release, loan_id)
         self.standings[loan_id] = replace(standing, status=LoanStatus.WITHDRAWN, entry_id=0)
-        ctx.emit(OfferWithdrawn(loan_id))
+        ctx.emit(OfferWithdrawn(loan_id, self.agreements[loan_id].borrower))
 
     @scheduled
     def expire(self, ctx: Context, loan_id: Bytes32) -> None:
@@ -201,16 +204,16 @@ class Loan(LoanLedger, errors=LoanError, events=EVENTS):
         require(fees <= limit, LoanError.FEE_NOT_AGREED, fees=fees, limit=limit)
         loan.account.charge_fee(number, amount)
         self._enter(loan, Booking(BookingKind.FEE, loan.account.state.day, ctx.sender, amount, fee_split(amount), number))
-        ctx.emit(FeeCharged(loan_id, number, amount, reason))
+        ctx.emit(FeeCharged(loan_id, loan.agreement.borrower, number, amount, reason))
         self._save(ctx, loan)
 
     @write
     def reverse_payment(self, ctx: Context, loan_id: Bytes32, number: U32) -> None:
         """Give a payment back to its payer; only the lender may, of his own money. The account is as if it had never come.
 
-        What was booked after it is split anew and interest is that of the money not having been there; but the past brings no
-        late fee for it, and arrears from before the reversal count from its day for a default.
-        Errors: UNKNOWN_LOAN, NOT_RUNNING, NOT_PERMITTED, UNKNOWN_PAYMENT, NOT_REVERSIBLE, and those of the asset.
+        That is possible for 31 days. What was booked after it is split anew and interest is that of the money not having been
+        there; but no late fee comes of it, and arrears from before the reversal count for a default from the next draw.
+        Errors: UNKNOWN_LOAN, NOT_RUNNING, NOT_PERMITTED, UNKNOWN_PAYMENT, OUTDATED, NOT_REVERSIBLE, and those of the asset.
         Emits PaymentReversed, InstalmentDue, LateFeeCharged.
 
         Args:
@@ -221,11 +224,13 @@ class Loan(LoanLedger, errors=LoanError, events=EVENTS):
         require(0 < number <= len(bookings), LoanError.UNKNOWN_PAYMENT)
         payment = bookings[number - 1]
         require(payment.kind is not BookingKind.FEE and not payment.reversed, LoanError.UNKNOWN_PAYMENT)
+        days = loan.account.state.day - payment.day
+        require(days <= REVERSAL_DAYS, LoanError.OUTDATED, days=days, limit=REVERSAL_DAYS)
         bookings[number - 1] = replace(payment, reversed=True)
         self._take(ctx, payment.amount, payment.payer)
         self._rebook(ctx, loan, bookings)
         state = loan.account.state
-        loan.standing = replace(loan.standing, reversed_on=state.day)
+        loan.standing = replace(loan.standing, arrears_from=next_draw(loan.account))
         ctx.emit(PaymentReversed(loan_id, number, payment.payer, payment.amount, state.owed, Motes(state.due)))
         self._save(ctx, loan)
 
@@ -239,14 +244,14 @@ class Loan(LoanLedger, errors=LoanError, events=EVENTS):
         loan = self._of_lender(ctx, loan_id)
         require(loan.standing.status is LoanStatus.ACTIVE, LoanError.NOT_RUNNING, status=loan.standing.status)
         row, today = loan.account.oldest_overdue(), loan.account.state.day
-        since = max(row.due_day, loan.standing.reversed_on) if row else today
+        since = max(row.due_day, loan.standing.arrears_from) if row else today
         days, need = today - since, loan.terms.default_days
         if row is None or days < need:
             raise ContractError(LoanError.NOT_IN_DEFAULT, overdue_days=days, need=need)
         loan.standing = replace(loan.standing, status=LoanStatus.DEFAULTED)
-        ctx.emit(DefaultCalled(loan_id, row.number, since, outstanding(loan.account)))
+        ctx.emit(DefaultCalled(loan_id, *loan.parties, row.number, since, outstanding(loan.account)))
         if loan.agreement.lien is not None:
-            ctx.emit(LienEnforced(loan_id, loan.agreement.lien))
+            ctx.emit(LienEnforced(loan_id, *loan.parties, loan.agreement.lien))
         self._save(ctx, loan)
 
     @write
@@ -259,7 +264,7 @@ class Loan(LoanLedger, errors=LoanError, events=EVENTS):
         given_up = outstanding(loan.account)
         self._end(ctx, loan, LoanStatus.WRITTEN_OFF)
         loan.standing = replace(loan.standing, written_off=given_up)
-        ctx.emit(LoanWrittenOff(loan_id, given_up))
+        ctx.emit(LoanWrittenOff(loan_id, *loan.parties, given_up))
         self._store(loan)
 
     # ---- reads
@@ -343,11 +348,11 @@ class Loan(LoanLedger, errors=LoanError, events=EVENTS):
     def _started(self, ctx: Context, loan_id: bytes, agreement: Agreement, standing: Standing) -> OpenLoan:
         """Open the account of a loan whose money has moved."""
         ctx.charge(TERMS_GAS + PLAN_GAS * agreement.terms.instalments)
-        book = StoredBook(self.rows, loan_id)
-        account = Account.opened(agreement.terms, book)
+        book = StoredBook(self.rows, loan_id, ctx.charge)
+        account = StoredAccount.opened(agreement.terms, book)
         state, first = account.state, agreement.terms.due_on(1)
-        borrower, principal = agreement.borrower, agreement.terms.principal
-        ctx.emit(LoanDisbursed(loan_id, borrower, agreement.paid_to, principal, state.day, state.planned, first))
+        parties, principal = (agreement.lender, agreement.borrower), agreement.terms.principal
+        ctx.emit(LoanDisbursed(loan_id, *parties, agreement.paid_to, principal, state.day, state.planned, first))
         return OpenLoan(loan_id, agreement, replace(standing, status=LoanStatus.ACTIVE), account, book)
 
     def _pay(self, ctx: Context, loan: OpenLoan, amount: int) -> Motes:

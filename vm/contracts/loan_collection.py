@@ -1,6 +1,6 @@
 """When the chain collects a loan, and the account of a loan in the contract's storage. Nothing here moves money."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import Final
 
@@ -9,19 +9,25 @@ from vm.calendar import Day, date_of
 from vm.contract import Map
 from vm.contracts.loan_types import Attempt, Booking, BookingKind, Outstanding
 from vm.loan.account import Account
-from vm.loan.state import Instalment, Split
+from vm.loan.state import Book, Instalment, LoanState, Split
 from vm.loan.terms import MONTHS_PER_YEAR, NOTHING, Terms
 
 DUE: Final = 0
 """The number of an instalment's first attempt, on its due day."""
+ROW_GAS: Final = 30_000
+"""Changing an instalment, beyond what storage shows of it; looking at one takes a sixth."""
 
 
 class StoredBook:
-    """A loan's instalments in the contract's storage. What is written stays here until `save`, so that each is stored once."""
+    """A loan's instalments in the contract's storage. What is written stays here until `save`, so that each is stored once.
 
-    __slots__ = ("_loan_id", "_read", "_rows", "_written")
+    Each is charged for as it comes, since a payment may change any number of them.
+    """
 
-    def __init__(self, rows: Map[tuple[bytes, int], Instalment], loan_id: bytes) -> None:
+    __slots__ = ("_charge", "_loan_id", "_read", "_rows", "_written")
+
+    def __init__(self, rows: Map[tuple[bytes, int], Instalment], loan_id: bytes, charge: Callable[[int], None]) -> None:
+        self._charge = charge
         self._rows = rows
         self._loan_id = loan_id
         self._read: dict[int, Instalment | None] = {}
@@ -32,10 +38,12 @@ class StoredBook:
         if number in self._written:
             return self._written[number]
         if number not in self._read:
+            self._charge(ROW_GAS // 6)
             self._read[number] = self._rows.get((self._loan_id, number), None)
         return self._read[number]
 
     def __setitem__(self, number: int, instalment: Instalment, /) -> None:
+        self._charge(ROW_GAS)
         self._written[number] = instalment
 
     def replace(self, book: dict[int, Instalment], last: int) -> None:
@@ -74,9 +82,16 @@ def is_drawing(terms: Terms, attempt: int) -> bool:
 def next_attempt(account: Account) -> Attempt:
     """Return what comes next after the day the account has reached: the next due day, or an earlier day of an unpaid instalment.
 
-    After the last due day there is an attempt a month for as long as something is owed.
+    Of several on one day, one that draws: it does for all. After the last due day there is an attempt a month for as long as
+    something is owed.
     """
-    return min([_next_due(account), *_open_attempts(account)], key=lambda attempt: (attempt.day, attempt.number))
+    terms, found = account.terms, [_next_due(account), *_open_attempts(account, offsets(account.terms))]
+    return min(found, key=lambda attempt: (attempt.day, not is_drawing(terms, attempt.number), attempt.number))
+
+
+def next_draw(account: Account) -> Day:
+    """Return the next day after the one the account has reached on which money is drawn."""
+    return Day(min(attempt.day for attempt in (_next_due(account), *_open_attempts(account, account.terms.retry_days))))
 
 
 def _next_due(account: Account) -> Attempt:
@@ -90,10 +105,9 @@ def _next_due(account: Account) -> Attempt:
     return Attempt(number, DUE, terms.due_on(number))
 
 
-def _open_attempts(account: Account) -> Iterable[Attempt]:
-    """Yield the next attempt of each unpaid instalment that has one left."""
+def _open_attempts(account: Account, days: tuple[int, ...]) -> Iterable[Attempt]:
+    """Yield the next attempt of each unpaid instalment that has one left, of those so many days after its due day."""
     terms, today, number = account.terms, account.state.day, account.state.number - 1
-    days = offsets(terms)
     while days and number >= account.state.oldest_open and (due := terms.due_on(number)) + days[-1] > today:
         if account.instalment(number).outstanding:
             index = next(index for index, offset in enumerate(days) if due + offset > today)
@@ -101,10 +115,26 @@ def _open_attempts(account: Account) -> Iterable[Attempt]:
         number -= 1
 
 
+class StoredAccount(Account):
+    """An account in the contract's storage. While `excused`, nobody is late: the chain itself was."""
+
+    __slots__ = ("excused",)
+
+    def __init__(self, terms: Terms, state: LoanState, book: Book) -> None:
+        super().__init__(terms, state, book)
+        self.excused = False
+
+    def is_late(self, row: Instalment) -> bool:
+        """Return whether an instalment is charged the late fee when its grace days are over."""
+        return not self.excused and super().is_late(row)
+
+
 class _Rebooked(Account):
     """An account made anew: late fees are those that were charged, so that giving money back never costs the borrower one."""
 
     __slots__ = ("charged",)
+
+    charged: set[int]
 
     def is_late(self, row: Instalment) -> bool:
         """Return whether the late fee was charged on it."""
@@ -112,7 +142,10 @@ class _Rebooked(Account):
 
 
 def rebooked(old: Account, bookings: Iterable[Booking]) -> tuple[Account, dict[int, Instalment], list[Booking]]:
-    """Return an account made anew of its bookings but for the reversed ones; its book; and the bookings as split now."""
+    """Return an account made anew of its bookings but for the reversed ones; its book; and the bookings as split now.
+
+    What was paid until now brings no late fee any more, also where its grace days are not over.
+    """
     terms, book = old.terms, dict[int, Instalment]()
     account, booked = _Rebooked.opened(terms, book), list[Booking]()
     account.charged = {number for number in range(1, old.state.number) if old.instalment(number).penalty}
@@ -126,6 +159,8 @@ def rebooked(old: Account, bookings: Iterable[Booking]) -> tuple[Account, dict[i
         else:
             booked.append(replace(booking, split=account.pay(Day(booking.day), booking.amount)))
     account.advance(Day(old.state.day))
+    unpaid = (number for number in range(old.state.next_late, old.state.number) if old.instalment(number).is_overdue)
+    account.state = replace(account.state, next_late=next(unpaid, old.state.number))
     return account, book, booked
 
 

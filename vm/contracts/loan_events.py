@@ -26,6 +26,7 @@ class OfferWithdrawn:
     """The lender took an offer back."""
 
     loan_id: Bytes32
+    borrower: Address
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +46,7 @@ class LoanDisbursed:
     """
 
     loan_id: Bytes32
+    lender: Address
     borrower: Address
     paid_to: Address
     principal: Motes
@@ -93,6 +95,7 @@ class CollectionShort:
     """The borrower had too little: `missing` is still due after an attempt."""
 
     loan_id: Bytes32
+    borrower: Address
     period: U16
     attempt: U8
     day: U32
@@ -105,6 +108,7 @@ class LateFeeCharged:
     """An instalment was unpaid when its grace days were over."""
 
     loan_id: Bytes32
+    borrower: Address
     number: U16
     amount: Motes
 
@@ -114,6 +118,7 @@ class FeeCharged:
     """The lender charged a fee that the terms allow."""
 
     loan_id: Bytes32
+    borrower: Address
     number: U16
     amount: Motes
     reason: Reason
@@ -136,6 +141,8 @@ class DefaultCalled:
     """The lender called default: instalment `number` is overdue since `overdue_since`."""
 
     loan_id: Bytes32
+    lender: Address
+    borrower: Address
     number: U16
     overdue_since: U32
     owed: Outstanding
@@ -146,6 +153,8 @@ class LienEnforced:
     """The lender may take the vehicle that is the loan's security."""
 
     loan_id: Bytes32
+    lender: Address
+    borrower: Address
     vehicle: VehicleId
 
 
@@ -154,6 +163,8 @@ class LoanWrittenOff:
     """The lender gave up what was owed."""
 
     loan_id: Bytes32
+    lender: Address
+    borrower: Address
     given_up: Outstanding
 
 
@@ -162,6 +173,8 @@ class LoanClosed:
     """Nothing is owed any more."""
 
     loan_id: Bytes32
+    lender: Address
+    borrower: Address
     day: U32
 
 

@@ -1,5 +1,6 @@
 """The storage of all loans, and the steps that every entry point of the loan contract is made of."""
 
+from contextlib import suppress
 from dataclasses import replace
 from typing import Final
 
@@ -7,7 +8,7 @@ from ledger.types import Motes
 from vm.calendar import Day, local_day, local_midnight_ms
 from vm.contract import U8, U16, U32, Address, Bytes32, Context, Contract, Map, require, scheduled
 from vm.contracts.asset import Asset
-from vm.contracts.loan_collection import StoredBook, is_drawing, next_attempt, rebooked
+from vm.contracts.loan_collection import StoredAccount, StoredBook, is_drawing, next_attempt, next_draw, rebooked
 from vm.contracts.loan_events import CollectionShort, InstalmentDue, LateFeeCharged, LienReleased, LoanClosed, LoanPaid
 from vm.contracts.loan_types import (
     RUNNING,
@@ -26,12 +27,14 @@ from vm.loan.state import Instalment, LoanState
 from vm.loan.terms import NOTHING, EarlyPayment, Terms
 
 PURPOSE: Final = "loan"
-TERMS_GAS: Final = 20_000
+TERMS_GAS: Final = 40_000
 """Checking terms, as is done whenever they are read."""
 STEP_GAS: Final = 40_000
 """A payment, or an instalment that falls due."""
 PLAN_GAS: Final = 150
 """For each instalment, when the equal part is worked out: powers of as many factors."""
+DRAWN_INSTALMENTS: Final = 24
+"""How many instalments a call of the calendar looks at to draw them; what more is due takes more calls."""
 
 
 def payment_gas(terms: Terms) -> int:
@@ -53,7 +56,9 @@ class OpenLoan:
 
     __slots__ = ("account", "agreement", "book", "id", "standing")
 
-    def __init__(self, loan_id: bytes, agreement: Agreement, standing: Standing, account: Account, book: StoredBook) -> None:
+    def __init__(
+        self, loan_id: bytes, agreement: Agreement, standing: Standing, account: StoredAccount, book: StoredBook
+    ) -> None:
         self.id = loan_id
         self.agreement = agreement
         self.standing = standing
@@ -64,6 +69,11 @@ class OpenLoan:
     def terms(self) -> Terms:
         """Return what was agreed."""
         return self.account.terms
+
+    @property
+    def parties(self) -> tuple[Address, Address]:
+        """Return lender and borrower, as events name them."""
+        return self.agreement.lender, self.agreement.borrower
 
     def today(self, now_ms: int) -> Day:
         """Return the loan's local day."""
@@ -84,7 +94,7 @@ class LoanLedger(Contract):
     def collect(self, ctx: Context, loan_id: Bytes32, period: U16, attempt: U8) -> None:
         """Draw what is due from the borrower, or charge a late fee. An attempt that is not the loan's next one changes nothing.
 
-        It counts on its own day however late the chain comes to it: an outage costs the borrower nothing.
+        It counts on its own day however late the chain comes to it: an outage costs the borrower nothing, not even a late fee.
         Emits InstalmentDue, LateFeeCharged, LoanPaid, CollectionShort, LoanClosed, LienReleased.
         """
         standing = self.standings.require(loan_id, LoanError.UNKNOWN_LOAN)
@@ -92,29 +102,34 @@ class LoanLedger(Contract):
         if planned is None or (planned.period, planned.number) != (period, attempt):
             return
         loan = self._opened(ctx, loan_id, replace(standing, next=None, entry_id=0))
-        self._make(ctx, loan, planned)
-        self._save(ctx, loan)
+        self._save(ctx, loan, self._make(ctx, loan, planned))
 
-    def _make(self, ctx: Context, loan: OpenLoan, attempt: Attempt) -> None:
-        """Make an attempt on its day."""
+    def _make(self, ctx: Context, loan: OpenLoan, attempt: Attempt) -> Attempt:
+        """Make an attempt on its day and return the next: the same one, where more instalments are due than one call draws."""
+        loan.account.excused = attempt.day < loan.today(ctx.now_ms)
         self._advance(ctx, loan, Day(attempt.day))
-        if is_drawing(loan.terms, attempt.number):
-            self._draw(ctx, loan, attempt)
+        goes_on = is_drawing(loan.terms, attempt.number) and self._draw(ctx, loan, attempt)
+        if loan.account.excused and loan.account.state.due:
+            loan.standing = replace(loan.standing, arrears_from=next_draw(loan.account))
+        loan.account.excused = False
+        return attempt if goes_on else next_attempt(loan.account)
 
-    def _draw(self, ctx: Context, loan: OpenLoan, attempt: Attempt) -> None:
-        """Draw what is due, or what there is of it."""
-        due, mandate_id = loan.account.state.due, loan.standing.mandate_id
-        if not due or mandate_id is None:
-            return
+    def _draw(self, ctx: Context, loan: OpenLoan, attempt: Attempt) -> bool:
+        """Draw what the oldest instalments ask, or what there is of it. Returns whether to draw on."""
+        account, mandate_id = loan.account, loan.standing.mandate_id
+        if not account.state.due or mandate_id is None:
+            return False
+        due, wanted = account.state.due, account.due_of_oldest(DRAWN_INSTALMENTS)
         try:
-            paid = ctx.call(Asset.draw, mandate_id, Motes(due), loan.agreement.lender)
+            paid = ctx.call(Asset.draw, mandate_id, Motes(wanted), loan.agreement.lender)
         except ContractError:
             paid = NOTHING  # whatever keeps the money where it is today: the attempts to come stay planned
         if paid:
             self._receive(ctx, loan, BookingKind.COLLECTED, loan.agreement.borrower, paid, attempt)
-        if paid < due:
-            missing = Motes(due - paid)
-            ctx.emit(CollectionShort(loan.id, attempt.period, attempt.number, loan.account.state.day, Motes(due), missing))
+        if paid < wanted:
+            which, missing = (attempt.period, attempt.number), Motes(due - paid)
+            ctx.emit(CollectionShort(loan.id, loan.agreement.borrower, *which, account.state.day, Motes(due), missing))
+        return paid == wanted < due
 
     # ---- the steps
 
@@ -127,8 +142,8 @@ class LoanLedger(Contract):
     def _opened(self, ctx: Context, loan_id: bytes, standing: Standing) -> OpenLoan:
         """Read a loan that was accepted."""
         ctx.charge(TERMS_GAS)
-        agreement, book = self.agreements[loan_id], StoredBook(self.rows, loan_id)
-        return OpenLoan(loan_id, agreement, standing, Account(agreement.terms, self.accounts[loan_id], book), book)
+        agreement, book = self.agreements[loan_id], StoredBook(self.rows, loan_id, ctx.charge)
+        return OpenLoan(loan_id, agreement, standing, StoredAccount(agreement.terms, self.accounts[loan_id], book), book)
 
     def _today(self, ctx: Context, loan_id: bytes) -> OpenLoan:
         """Read a running loan, make the attempts that the calendar is late with, and bring it up to date.
@@ -140,9 +155,9 @@ class LoanLedger(Contract):
         while loan.standing.next is not None and loan.standing.next.day <= today:
             attempt = loan.standing.next
             self._unplan(ctx, loan)
-            self._make(ctx, loan, attempt)
+            following = self._make(ctx, loan, attempt)
             require(not loan.account.is_closed, LoanError.NOT_RUNNING)
-            loan.standing = replace(loan.standing, next=next_attempt(loan.account))
+            loan.standing = replace(loan.standing, next=following)
         self._advance(ctx, loan, today)
         return loan
 
@@ -157,7 +172,7 @@ class LoanLedger(Contract):
             ctx.emit(InstalmentDue(loan.id, number, row.due_day, row.principal, row.interest, unpaid))
         for number in range(late_from, account.state.next_late):
             if penalty := account.instalment(number).penalty:
-                ctx.emit(LateFeeCharged(loan.id, number, penalty))
+                ctx.emit(LateFeeCharged(loan.id, loan.agreement.borrower, number, penalty))
 
     def _receive(
         self, ctx: Context, loan: OpenLoan, kind: BookingKind, payer: Address, amount: int, attempt: Attempt | None = None
@@ -199,13 +214,13 @@ class LoanLedger(Contract):
         loan.book.replace(book, min(last, terms.instalments))
         loan.account.state = new.state
 
-    def _save(self, ctx: Context, loan: OpenLoan) -> None:
+    def _save(self, ctx: Context, loan: OpenLoan, attempt: Attempt | None = None) -> None:
         """Store a running loan: closed when nothing is owed any more, else with its next attempt in the calendar."""
         if loan.account.is_closed:
             self._end(ctx, loan, LoanStatus.CLOSED)
-            ctx.emit(LoanClosed(loan.id, loan.account.state.day))
+            ctx.emit(LoanClosed(loan.id, *loan.parties, loan.account.state.day))
         else:
-            self._plan(ctx, loan)
+            self._plan(ctx, loan, attempt or next_attempt(loan.account))
         self._store(loan)
 
     def _store(self, loan: OpenLoan) -> None:
@@ -213,9 +228,8 @@ class LoanLedger(Contract):
         self.accounts[loan.id] = loan.account.state
         self.standings[loan.id] = loan.standing
 
-    def _plan(self, ctx: Context, loan: OpenLoan) -> None:
+    def _plan(self, ctx: Context, loan: OpenLoan, attempt: Attempt) -> None:
         """Put the next attempt into the calendar, instead of another that waits there."""
-        attempt = next_attempt(loan.account)
         if loan.standing.entry_id and loan.standing.next == attempt:
             return
         self._unplan(ctx, loan)
@@ -224,9 +238,10 @@ class LoanLedger(Contract):
         loan.standing = replace(loan.standing, next=attempt, entry_id=entry_id)
 
     def _unplan(self, ctx: Context, loan: OpenLoan) -> None:
-        """Take what waits for a loan out of the calendar."""
+        """Take what waits for a loan out of the calendar. A call that failed is there no more: whoever pays brings it back."""
         if loan.standing.entry_id:
-            ctx.cancel_schedule(loan.standing.entry_id)
+            with suppress(ContractError):
+                ctx.cancel_schedule(loan.standing.entry_id)
         loan.standing = replace(loan.standing, next=None, entry_id=0)
 
     def _end(self, ctx: Context, loan: OpenLoan, status: LoanStatus) -> None:

@@ -37,6 +37,7 @@ class LoanError(StrEnum):
     NOT_PERMITTED = "the caller may not do this"
     NOT_REVERSIBLE = "without this payment the later ones are more than the loan takes"
     NOT_RUNNING = "the loan is not running"
+    OUTDATED = "the payment was too long ago to give it back"
     PAYOFF_CHANGED = "closing the loan takes more than the caller allows"
     UNKNOWN_LOAN = "there is no such loan"
     UNKNOWN_PAYMENT = "there is no such payment, or it was reversed"
@@ -133,7 +134,8 @@ class Standing:
         next: the next attempt
         mandate_id: the authority to draw the borrower's money
         bookings: how many there are
-        reversed_on: the day of the last reversal; arrears from before it count from then for a default
+        arrears_from: arrears count from this day at the earliest for a default: the next draw after a reversal, or after the
+            chain came late to an attempt that left something due
         written_off: what the lender gave up
     """
 
@@ -143,7 +145,7 @@ class Standing:
     next: Attempt | None = None
     mandate_id: Bytes32 | None = None
     bookings: U32 = 0
-    reversed_on: U32 = 0
+    arrears_from: U32 = 0
     written_off: Outstanding | None = None
 
 

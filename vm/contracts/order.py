@@ -58,6 +58,7 @@ from vm.contracts.order_types import (
     Terms,
     Until,
 )
+from vm.contracts.schedule import Schedule
 from vm.errors import ContractError
 
 NAME: Final = "order"
@@ -155,7 +156,7 @@ class StandingOrder(Contract, errors=OrderError, events=EVENTS):
             return
         end_ms = ctx.now_ms + (rule.notice_days * DAY_MS if ctx.sender == terms.payer else 0)
         if progress.end_ms is None or end_ms < progress.end_ms:
-            ctx.emit(Cancelled(order_id, ctx.sender, end_ms))
+            ctx.emit(Cancelled(order_id, terms.payer, terms.payee, ctx.sender, end_ms))
             self._go_on(ctx, order_id, terms, replace(progress, end_ms=end_ms))
 
     # ---- the payee
@@ -176,7 +177,7 @@ class StandingOrder(Contract, errors=OrderError, events=EVENTS):
         amount = cost(terms.amount, quantity)
         require(amount <= terms.amount.cap, OrderError.OVER_CAP, amount=amount, cap=terms.amount.cap)
         self.progress[order_id] = replace(progress, reported=quantity)
-        ctx.emit(Reported(order_id, period, quantity, Motes(amount)))
+        ctx.emit(Reported(order_id, terms.payer, terms.payee, period, quantity, Motes(amount)))
         return Motes(amount)
 
     # ---- the calendar
@@ -272,7 +273,7 @@ class StandingOrder(Contract, errors=OrderError, events=EVENTS):
         if planned is None:
             self._unschedule(ctx, was)
             self._end(ctx, order_id, terms, replace(progress, next=None))
-        elif was is not None and (was.period, was.number) == (planned.period, planned.number):
+        elif was is not None and (was.period, was.number) == (planned.period, planned.number) and self._waits(ctx, was):
             self.progress[order_id] = progress
         else:
             self._unschedule(ctx, was)
@@ -286,6 +287,16 @@ class StandingOrder(Contract, errors=OrderError, events=EVENTS):
         status = final_status(terms, progress)
         self.progress[order_id] = replace(progress, status=status)
         ctx.emit(Ended(order_id, terms.payer, terms.payee, status, progress.paid, progress.owed))
+
+    def _waits(self, ctx: Context, attempt: Attempt) -> bool:
+        """Return whether an attempt is in the calendar: one whose time has come may have failed, and must be made again."""
+        if attempt.at_ms > ctx.now_ms:
+            return True
+        try:
+            ctx.call(Schedule.get, attempt.entry_id)
+        except ContractError:
+            return False
+        return True
 
     def _unschedule(self, ctx: Context, attempt: Attempt | None) -> None:
         """Take an attempt out of the calendar. One whose call failed is there no more; an order must still be able to end."""

@@ -24,6 +24,8 @@ class Reported:
     """The payee stated the base or the number of units of the next period, which makes it cost `amount`."""
 
     order_id: Bytes32
+    payer: Address
+    payee: Address
     period: U32
     quantity: U64
     amount: Motes
@@ -96,6 +98,8 @@ class Cancelled:
     """Nothing falls due after `end_ms`."""
 
     order_id: Bytes32
+    payer: Address
+    payee: Address
     by: Address
     end_ms: U64
 

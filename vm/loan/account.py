@@ -129,8 +129,16 @@ class Account:
         return self.book.get(number) or Instalment(number, self.terms.due_on(number))
 
     def is_late(self, row: Instalment) -> bool:
-        """Return whether an instalment is charged the late fee when its grace days are over."""
-        return bool(row.outstanding)
+        """Return whether an instalment is charged the late fee when its grace days are over; no fee alone brings another."""
+        return row.is_overdue
+
+    def due_of_oldest(self, count: int) -> int:
+        """Return what the `count` oldest instalments ask for of all that is due; those that are paid are passed over."""
+        last = min(self.state.oldest_open + count, self.state.number) - 1
+        due = sum(self.instalment(number).outstanding for number in range(self.state.oldest_open, last + 1))
+        if not due and self.state.due:
+            self._set(oldest_open=last + 1)
+        return due
 
     def bill(self) -> None:
         """Go to the due day of the running period's instalment, fix what it asks for, and begin the next period."""
@@ -151,6 +159,7 @@ class Account:
             taken=0,
             pool=self.state.pool - share,
             unbilled=self.state.unbilled - (principal - ahead),
+            oldest_open=self.state.oldest_open if self.state.due else number,
             due_principal=self.state.due_principal + principal - ahead,
             due_interest=self.state.due_interest + period.billed,
         )

@@ -9,6 +9,7 @@ from enum import StrEnum
 from itertools import pairwise
 from typing import Annotated, Final, NoReturn
 
+from ledger.codec import INT_MAX
 from ledger.errors import BadEncodingError
 from ledger.types import MOTES_PER_DATR, Motes
 from vm.abi_types import U8, U16, U32, Bounds
@@ -80,7 +81,7 @@ class Terms:
         business_days: what becomes of a due day on a weekend
         utc_offset_minutes: local time minus UTC
         early_payment: what money beyond everything due pays
-        late_fee: motes charged once for an instalment that is unpaid after grace_days
+        late_fee: motes charged once for an instalment whose principal or interest is unpaid after grace_days
         grace_days: days after the due day before the late fee
         retry_days: days after the due day on which collection is tried again
         default_days: days an instalment is overdue before the lender may call default
@@ -113,6 +114,8 @@ class Terms:
         days = (0, *self.retry_days)
         if days[-1] > DAYS_MAX or any(later <= earlier for earlier, later in pairwise(days)):
             self._refuse("retry_days", f"must be at most {DAYS_MAX} days after the due day, in order, each once")
+        if self._most_owed() > INT_MAX:
+            self._refuse("principal", "could come to more, with all interest and fees, than an amount can be")
         if self.due_on(1) <= self.disbursed_on:
             self._refuse("due_day", "would make the first instalment due before the money is there")
 
@@ -182,6 +185,12 @@ class Terms:
             self._refuse("principal", f"must be a multiple of the minor unit, {self.minor_unit} motes")
         if self.instalment_multiple_of % self.minor_unit:
             self._refuse("instalment_multiple_of", f"must be a multiple of the minor unit, {self.minor_unit} motes")
+
+    def _most_owed(self) -> int:
+        """Return more than can ever be owed: nothing paid, months of 31 days, every rounding up, every fee and late fee."""
+        days = 31 * (self.instalments + 2)
+        interest = self.principal * self.annual_rate * days // (RATE_UNIT * 360) + self.minor_unit * self.instalments
+        return self.principal + interest + (self.late_fee + self.fee_limit) * self.instalments
 
     def _refuse(self, field: str, why: str) -> NoReturn:
         raise BadTermsError(field, why)
