@@ -347,6 +347,12 @@ class Chain:
             return False
         return True
 
+    def opens_soon(self, mempool: Mempool, now_ms: int) -> bool:
+        """Return whether something pending may stand in a block when a clock as slow as ours may be has caught up."""
+        latest_ms = now_ms + self.parameters.tx_window_ms
+        ahead = range(latest_ms + 1, latest_ms + 2 * self.parameters.clock_drift_ms + 1)
+        return any(transaction.body.valid_until_ms in ahead for transaction in mempool.candidates())
+
     def is_due(self, now_ms: int) -> bool:
         """Return whether a block made now would make scheduled calls."""
         due_ms = self.next_due_ms

@@ -84,4 +84,7 @@ class Work:
 
     def _tell(self) -> None:
         now_ms = self._clock()
-        self._offer(self.heartbeat_due(now_ms) or self._chain.has_includable(self._mempool, now_ms))
+        work = self.heartbeat_due(now_ms) or self._chain.has_includable(self._mempool, now_ms)
+        self._offer(work)
+        if not work and self._mempool.pending and self._chain.opens_soon(self._mempool, now_ms):
+            self.look_again()

@@ -97,10 +97,10 @@ class ModelOrder:
     def cost(self) -> int:
         amount = self.terms.amount
         if amount.kind is AmountKind.FIXED:
-            return amount.motes
+            return amount.price
         if amount.kind is AmountKind.PER_UNIT:
-            return amount.motes * (self.reported or 0)
-        whole, rest = divmod((amount.motes if self.reported is None else self.reported) * amount.rate_e4, 10_000)
+            return amount.price * (self.reported or 0)
+        whole, rest = divmod((amount.price if self.reported is None else self.reported) * amount.rate_e4, 10_000)
         return whole + (rest >= 5_000)
 
     def fall_due(self, now_ms: int) -> None:

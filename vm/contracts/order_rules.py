@@ -40,7 +40,7 @@ def check_terms(terms: Terms) -> None:
 def _check_amount(amount: Amount) -> None:
     kind = amount.kind
     is_fixed, by_rate, by_unit = (kind is each for each in (AmountKind.FIXED, AmountKind.PERCENTAGE, AmountKind.PER_UNIT))
-    require(amount.motes > 0 or by_rate, OrderError.BAD_AMOUNT, motes=amount.motes)
+    require(amount.price > 0 or by_rate, OrderError.BAD_AMOUNT, price=amount.price)
     require((amount.rate_e4 > 0) == by_rate, OrderError.BAD_AMOUNT, rate_e4=amount.rate_e4)
     require((amount.cap > 0) != is_fixed, OrderError.BAD_AMOUNT, cap=amount.cap)
     require(amount.unit == "" or by_unit, OrderError.BAD_AMOUNT, unit=amount.unit)
@@ -52,11 +52,11 @@ def cost(amount: Amount, reported: int | None) -> int:
     """Return what a period costs, given what the payee reported for it. Without a report no unit was used."""
     match amount.kind:
         case AmountKind.FIXED:
-            return amount.motes
+            return amount.price
         case AmountKind.PERCENTAGE:
-            return ((amount.motes if reported is None else reported) * amount.rate_e4 + _HALF) // RATE_UNIT
+            return ((amount.price if reported is None else reported) * amount.rate_e4 + _HALF) // RATE_UNIT
         case AmountKind.PER_UNIT:
-            return amount.motes * (reported or 0)
+            return amount.price * (reported or 0)
 
 
 def at_start(terms: Terms, now_ms: int) -> Progress:

@@ -71,14 +71,14 @@ class Amount:
     """What a period costs.
 
     Args:
-        motes: fixed: the amount; percentage: the base, unless the payee reports another one; per_unit: the price of one unit
+        price: fixed: of a period; percentage: the base, unless the payee reports another one; per_unit: of one unit
         rate_e4: percentage: the part of the base, in 1/10,000; else 0
         cap: percentage and per_unit: the most that a period may cost; else 0
         unit: per_unit: what is counted, such as kWh or km; else empty
     """
 
     kind: AmountKind
-    motes: Motes
+    price: Motes
     rate_e4: U32
     cap: Motes
     unit: Unit
