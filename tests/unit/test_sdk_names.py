@@ -20,7 +20,7 @@ def test_other_names_are_not() -> None:
 
 def test_the_import_alone_loads_no_network_library() -> None:
     found = subprocess.run(
-        [sys.executable, "-c", "import datacar, sys; print([name for name in ('aiohttp', 'vm.registry') if name in sys.modules])"],
+        [sys.executable, "-c", "import datacar, sys; print([each for each in ('aiohttp', 'vm.registry') if each in sys.modules])"],
         check=True,
         capture_output=True,
         text=True,
