@@ -116,14 +116,14 @@ def make_original(folder: Path) -> Original:
     for last in (*STOPPED_AFTER, BLOCKS):
         buffer_bytes = LAST_BUFFER_BYTES if last == BLOCKS else WRITE_BUFFER_BYTES
         with chain_on(_opened(folder, past, buffer_bytes)) as chain:
-            blocks += [_commit_block(chain) for _ in range(first, last)]
+            blocks += [commit_block(chain) for _ in range(first, last)]
         first = last
     past.end()
     _drop_leftovers(folder / STORE_NAME)
     ahead = folder.with_name("ahead")
     with chain_on(BlockStore(LevelStore(ahead), str(ahead), GENESIS_HASH)) as chain:
         catch_up(chain, blocks)
-        blocks += [_commit_block(chain) for _ in range(HELD_BACK)]
+        blocks += [commit_block(chain) for _ in range(HELD_BACK)]
         hashes = tuple(chain.store.hash_of(Height(height)) for height in range(chain.tip.height + 1))
     original = Original(folder, past, hashes, tuple(blocks))
     (folder / PICKLE_NAME).write_bytes(pickle.dumps(original))
@@ -159,7 +159,7 @@ def catch_up(chain: Chain, blocks: Sequence[tuple[Block, QuorumCertificate]]) ->
         chain.commit(chain.execute(block.header, transactions), certificate)
 
 
-def _commit_block(chain: Chain) -> tuple[Block, QuorumCertificate]:
+def commit_block(chain: Chain) -> tuple[Block, QuorumCertificate]:
     """Commit a block of transfers as a node does: it is pending first."""
     height = chain.tip.height + 1
     now_ms = START_MS + 1_000 * height

@@ -8,9 +8,12 @@ from pathlib import Path
 
 import pytest
 
+from node.damage import STORE_NAME, open_or_heal
 from node.level_files import Scan
-from tests.diskfaults.original import Original, make_original
+from node.storage import open_block_store
+from tests.diskfaults.original import Original, chain_on, commit_block, make_original
 from tests.diskfaults.play import Found, Outcome, WrongError, play
+from tests.one_driver import GENESIS_HASH
 
 COUNT = int(os.environ.get("DISKFAULTS", "200"))
 SEED = 2_000_000
@@ -31,8 +34,20 @@ def run(original: Original, seed: int, *, resync: bool = False) -> Outcome:
 def test_after_damage_reads_are_right_or_refused_and_the_node_heals(original: Original) -> None:
     outcomes = [run(original, seed, resync=seed % RESYNC_EVERY == 0) for seed in range(SEED, SEED + COUNT)]
     counts = Counter(outcome.found for outcome in outcomes)
-    assert set(counts) == set(Found), "each of them happened"
+    assert set(counts) >= {Found.WHOLE, Found.NOT_OPENED, Found.NOT_READ}, "each of them happened"
     assert all(outcome.said for outcome in outcomes if outcome.found in (Found.NOT_OPENED, Found.NOT_READ))
+
+
+def test_a_log_that_ends_in_its_last_write_is_an_earlier_height(tmp_path: Path) -> None:
+    """Whether random damage ever leads there depends on when LevelDB put its tables together; here it does not do that."""
+    blocks = 3
+    with chain_on(open_block_store(tmp_path / STORE_NAME, GENESIS_HASH)) as chain:
+        for _ in range(blocks):
+            commit_block(chain)
+    log = max((tmp_path / STORE_NAME).glob("*.log"))
+    log.write_bytes(log.read_bytes()[:-1])
+    with chain_on(open_or_heal(tmp_path, GENESIS_HASH, "refuse")) as chain:
+        assert chain.tip.height == blocks - 1
 
 
 def test_a_seed_is_the_same_damage_again(original: Original) -> None:
