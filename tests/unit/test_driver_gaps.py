@@ -189,6 +189,7 @@ async def test_missing_body_is_asked_of_the_proposer_then_of_another_and_what_no
         assert first == NAMES[0]
         assert second in NAMES[1:3]
         driver.on_message(NAMES[1], Bodies(built.block_hash, (payment(2).raw, payment(1).raw)))
+        assert not driver.intake.has_unverified(payment(2).tx_hash)
         await happens(lambda: Prepare(ONE, ZERO, built.block_hash) in said(network))
         assert driver.intake.find(payment(2).tx_hash) is None
         await driver.stop()
