@@ -41,6 +41,7 @@ class CallMaker:
         self.rng = rng
         self.accounts = accounts
         self.now_ms = 0
+        self.made = 0
         self._registry = registry
         self._samples = samples
         self._methods = {
@@ -55,6 +56,7 @@ class CallMaker:
 
     def make(self) -> tuple[Account, Call]:
         """Return a call and who signs it."""
+        self.made += 1
         contract = self.rng.choice(list(self._methods))
         methods = self._methods[contract]
         method = self.rng.choice([each for each in methods if each.name in OPENING] if self.rng.random() < OPENED else methods)
@@ -66,7 +68,7 @@ class CallMaker:
         parties = [each for each in self.accounts if any(each.address in self._parties.get(arg, ()) for arg in args)]
         if parties and self.rng.random() < REUSED:
             return self.rng.choice(parties)
-        return self.accounts[0] if contract == GOVERNANCE and self.rng.random() < 0.5 else self.rng.choice(self.accounts)
+        return self.accounts[0] if contract == GOVERNANCE and self.rng.random() < REUSED else self.rng.choice(self.accounts)
 
     def learn(self, receipt: Receipt) -> None:
         """Remember what the events of a receipt speak of."""

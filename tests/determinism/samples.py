@@ -15,6 +15,8 @@ from vm.contracts.charging_types import TariffTerms
 from vm.loan.terms import CENT
 from vm.tariff import parse_tariff
 
+ALL_ON: Final = 600
+"""So many calls find all contracts switched on."""
 EXAMPLES: Final = Path(__file__).resolve().parents[2] / "docs" / "examples"
 
 
@@ -97,9 +99,9 @@ def _policy(maker: CallMaker) -> Value:
 
 
 def _planned(maker: CallMaker) -> Value:
-    """A call, planned; sometimes one of governance's own."""
+    """A call, planned; once all contracts have had their turn sometimes one of governance's own, which may switch one off."""
     rng = maker.rng
-    if rng.random() < 0.5:
+    if maker.made < ALL_ON or rng.random() < 0.5:
         _, call = maker.make()
         return (call.contract, call.method, encode(call.args))
     changes: tuple[tuple[str, Value], ...] = (

@@ -11,7 +11,7 @@ from tests.seeds import fresh
 from vm.abi import MethodKind
 from vm.registry import default_registry
 
-CALLS: Final = int(os.environ.get("DETERMINISM_CALLS", "600"))
+CALLS: Final = int(os.environ.get("DETERMINISM_CALLS", "1000"))
 HASH_SEEDS: Final = 20
 LOCALES: Final = ("C", "C.UTF-8", "de_DE.UTF-8", "tr_TR.UTF-8", "ar_SA.UTF-8")  # those not installed leave it at C
 ZONES: Final = ("UTC0", "EAST-14", "WEST+12", "CET-1CEST,M3.5.0,M10.5.0/3")
@@ -35,7 +35,8 @@ def test_random_calls_give_the_same_roots_and_gas_everywhere() -> None:
     with ThreadPoolExecutor(2) as pool:
         outcomes = list(pool.map(lambda hash_seed: _run(hash_seed, seed), range(HASH_SEEDS)))
     assert len({item.pop("zone") for item in outcomes}) == len(ZONES)
-    assert {item.pop("locale") for item in outcomes}
+    for item in outcomes:
+        del item["locale"]  # which of them there are depends on the machine
     assert all(item == outcomes[0] for item in outcomes)
     writing = {name for name in default_registry().names() if _writes(name)}
     assert {name.partition(".")[0] for name in outcomes[0]["successes"]} == writing

@@ -28,7 +28,7 @@ def test_a_call_that_fails_costs_its_gas_and_changes_nothing_else() -> None:
     state.apply(dict(world.genesis.state))
     context = BlockContext(Height(1), world.genesis.header.timestamp_ms + 1_000, GAS_PRICE, fees, max_gas=10**12)
     maker = CallMaker(registry, world.rng, world.accounts, SAMPLES)
-    failed = 0
+    failed = succeeded = 0
     for _ in range(CALLS):
         maker.now_ms = context.timestamp_ms
         transaction = world.transaction(maker, context.timestamp_ms)
@@ -36,6 +36,7 @@ def test_a_call_that_fails_costs_its_gas_and_changes_nothing_else() -> None:
         if execution.receipts:
             receipt = execution.receipts[0]
             maker.learn(receipt)
+            succeeded += receipt.status is Status.SUCCEEDED
             if receipt.status is Status.FAILED:
                 failed += 1
                 _check_code(receipt)
@@ -48,7 +49,7 @@ def test_a_call_that_fails_costs_its_gas_and_changes_nothing_else() -> None:
         context = replace(context, height=Height(context.height + 1), timestamp_ms=context.timestamp_ms + pause_ms)
     check_state(state)
     assert failed > CALLS // 10
-    assert CALLS - failed > CALLS // 20
+    assert succeeded > CALLS // 25
 
 
 def _check_code(receipt: Receipt) -> None:
