@@ -194,3 +194,14 @@ def measured(
 def events_of(receipt: Receipt) -> list[str]:
     """Return the names of what happened."""
     return [event.name for event in receipt.events]
+
+
+def disputed(site: Site, session_id: bytes) -> bytes:
+    """Return a session whose driver disputes it now."""
+    site.ok(site.driver, Charging.dispute, session_id, "too much")
+    return session_id
+
+
+def totals(site: Site, session_id: bytes) -> list[int]:
+    """Return what the records of a session come to, one after the other."""
+    return [cdr.total_incl_vat for cdr in site.cdrs(session_id)]

@@ -15,9 +15,11 @@ from tests.charging_site import (
     TERMS,
     UNKNOWN,
     Site,
+    disputed,
     events_of,
     measured,
     site_with,
+    totals,
 )
 from tests.vm_harness import TREASURY, account
 from vm.contracts.asset import Asset
@@ -43,15 +45,6 @@ PROVIDER, SUPPLIER = account("provider"), account("supplier")
 @pytest.fixture
 def site() -> Site:
     return site_with(TERMS)
-
-
-def disputed(site: Site, session_id: bytes) -> bytes:
-    site.ok(site.driver, Charging.dispute, session_id, "too much")
-    return session_id
-
-
-def totals(site: Site, session_id: bytes) -> list[int]:
-    return [cdr.total_incl_vat for cdr in site.cdrs(session_id)]
 
 
 class TestOpening:

@@ -19,7 +19,7 @@ from ledger.policy import format_address
 from ledger.types import Motes
 from vm.calendar import DAY_MS, Day, local_day, local_midnight_ms
 from vm.contract import U16, U32, U64, Address, Bytes32, Context, read, require, scheduled, write
-from vm.contracts.asset import Asset, has_keys
+from vm.contracts.asset import Asset, has_keys, pay_as_signer
 from vm.contracts.loan_collection import StoredAccount, StoredBook, fee_split, next_draw, outstanding
 from vm.contracts.loan_events import (
     EVENTS,
@@ -227,7 +227,7 @@ class Loan(LoanLedger, errors=LoanError, events=EVENTS):
         days = loan.account.state.day - payment.day
         require(days <= REVERSAL_DAYS, LoanError.OUTDATED, days=days, limit=REVERSAL_DAYS)
         bookings[number - 1] = replace(payment, reversed=True)
-        self._take(ctx, payment.amount, payment.payer)
+        pay_as_signer(ctx, payment.amount, PURPOSE, payment.payer)
         self._rebook(ctx, loan, bookings)
         state = loan.account.state
         loan.standing = replace(loan.standing, arrears_from=next_draw(loan.account))
@@ -356,7 +356,7 @@ class Loan(LoanLedger, errors=LoanError, events=EVENTS):
         return OpenLoan(loan_id, agreement, replace(standing, status=LoanStatus.ACTIVE), account, book)
 
     def _pay(self, ctx: Context, loan: OpenLoan, amount: int) -> Motes:
-        self._take(ctx, amount, loan.agreement.lender)
+        pay_as_signer(ctx, Motes(amount), PURPOSE, loan.agreement.lender)
         self._receive(ctx, loan, BookingKind.PAID, ctx.sender, amount)
         self._save(ctx, loan)
         return Motes(amount)

@@ -186,11 +186,6 @@ class LoanLedger(Contract):
         state = account.state
         ctx.emit(LoanPaid(loan.id, at, kind, payer, state.day, Motes(amount), split, state.owed, Motes(state.due)))
 
-    def _take(self, ctx: Context, amount: int, to: Address) -> None:
-        """Pay `amount` of the signer's free money: a hold, captured at once, is how a contract takes it."""
-        hold_id = ctx.call(Asset.hold, ctx.sender, Motes(amount), PURPOSE, ctx.now_ms + 1)
-        ctx.call(Asset.capture, hold_id, Motes(amount), to)
-
     def _enter(self, loan: OpenLoan, booking: Booking) -> int:
         """Add a booking and return its number; they count from 1."""
         number = loan.standing.bookings + 1

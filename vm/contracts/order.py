@@ -15,7 +15,7 @@ from ledger.policy import format_address
 from ledger.types import Address, Motes
 from vm.calendar import DAY_MS, Recurrence
 from vm.contract import U16, U32, U64, Bytes32, Context, Contract, Map, read, require, scheduled, write
-from vm.contracts.asset import Asset, has_keys
+from vm.contracts.asset import Asset, has_keys, pay_as_signer
 from vm.contracts.order_events import (
     EVENTS,
     CancelAsked,
@@ -126,8 +126,7 @@ class StandingOrder(Contract, errors=OrderError, events=EVENTS):
         require(amount > 0, OrderError.BAD_AMOUNT, amount=amount)
         taken = Motes(min(amount, progress.owed))
         require(taken > 0, OrderError.NOTHING_OWED)
-        hold_id = ctx.call(Asset.hold, ctx.sender, taken, PURPOSE, ctx.now_ms + 1)  # how a contract takes the signer's money
-        ctx.call(Asset.capture, hold_id, taken, terms.payee)
+        pay_as_signer(ctx, taken, PURPOSE, terms.payee)
         progress = replace(progress, paid=Motes(progress.paid + taken))
         ctx.emit(Settled(order_id, ctx.sender, taken, progress.owed))
         if progress.status is OrderStatus.ACTIVE:
