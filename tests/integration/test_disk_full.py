@@ -48,11 +48,17 @@ def pid(network: Processes, node: int) -> int:
     return process.pid
 
 
-def limit_files(network: Processes, node: int, limit_bytes: int = resource.RLIM_INFINITY) -> None:
+@contextlib.contextmanager
+def limited_files(network: Processes, node: int, limit_bytes: int) -> Iterator[None]:
     """Have the kernel refuse a running node every byte beyond this size of a file: EFBIG, in the middle of a write if need be."""
     process = pid(network, node)
-    _, hard = resource.prlimit(process, resource.RLIMIT_FSIZE)
-    resource.prlimit(process, resource.RLIMIT_FSIZE, (limit_bytes, hard))
+    before = resource.prlimit(process, resource.RLIMIT_FSIZE)
+    resource.prlimit(process, resource.RLIMIT_FSIZE, (limit_bytes, before[1]))
+    try:
+        yield
+    finally:  # a failed test leaves the network whole for the next one, and a test may have ended the process
+        with contextlib.suppress(ProcessLookupError):
+            resource.prlimit(process, resource.RLIMIT_FSIZE, before)
 
 
 def stalled(network: Processes, node: int) -> str:
@@ -141,25 +147,28 @@ def test_a_node_that_cannot_write_says_so_reads_on_and_recovers(network: Process
     pids = [pid(network, node) for node in range(4)]
     payments, primary = Payments(network), network.primary()
     for victim in (primary, (primary + 1) % 4):
-        through = (victim + 2) % 4
-        payments.until(through, lambda: True)
-        wait = Wait(network, victim)
-        limit_files(network, victim, 0)
-        payments.until(through, lambda: stalled(network, victim).startswith("disk_full: "))  # noqa: B023
-        assert "bytes are free in" in stalled(network, victim)
-        assert "disk: disk_full: " in readiness(network, victim).reason
-        wait.join(10)
-        assert wait.error is not None
-        assert wait.error.reason == "wait_timeout"
-        check_it_reads_and_takes_nothing(network, victim, through, payments)
-        payments.until(through, lambda: not is_connected(network, through, victim))  # noqa: B023
-        limit_files(network, victim)
+        payments.until(victim, lambda: True)  # so that it has a block to read
+        stall_and_use(network, victim, payments)
         until(lambda: readiness(network, victim).ready)  # noqa: B023
         assert stalled(network, victim) == "None"
         assert '"lines_lost"' in network.devnet.nodes[victim].log.read_text(), "its log could not be written either"
     network.assert_one_chain()
     assert [balance(network, node, payments.to) for node in range(4)] == [payments.count] * 4
     assert [pid(network, node) for node in range(4)] == pids
+
+
+def stall_and_use(network: Processes, victim: int, payments: Payments) -> None:
+    """Take the disk from one node, see that it says so and takes no part while the others pay on, and give the disk back."""
+    through, wait = (victim + 2) % 4, Wait(network, victim)
+    with limited_files(network, victim, 0):
+        payments.until(through, lambda: stalled(network, victim).startswith("disk_full: "))
+        assert "bytes are free in" in stalled(network, victim)
+        assert "disk: disk_full: " in readiness(network, victim).reason
+        wait.join(10)
+        assert wait.error is not None
+        assert wait.error.reason == "wait_timeout"
+        check_it_reads_and_takes_nothing(network, victim, through, payments)
+        payments.until(through, lambda: not is_connected(network, through, victim))
 
 
 def check_it_reads_and_takes_nothing(network: Processes, node: int, other: int, payments: Payments) -> None:
@@ -177,12 +186,11 @@ def test_a_node_that_cannot_even_open_its_store_again_waits_for_that(network: Pr
     """The probe's small file fits, the store's do not: the attempts fail, with no store to read from between them."""
     payments, victim = Payments(network), (network.primary() + 1) % 4
     payments.until(victim, lambda: store_log_bytes(network, victim) > 3 * PROBE_BYTES)
-    limit_files(network, victim, 2 * PROBE_BYTES)
-    payments.until((victim + 2) % 4, lambda: "cannot open" in stalled(network, victim))
-    with pytest.raises(ProbeError) as refused:
-        network.ask(victim, "chain_getHeader", height=1)
-    assert refused.value.reason == "store_closed"
-    limit_files(network, victim)
+    with limited_files(network, victim, 2 * PROBE_BYTES):
+        payments.until((victim + 2) % 4, lambda: "cannot open" in stalled(network, victim))
+        with pytest.raises(ProbeError) as refused:
+            network.ask(victim, "chain_getHeader", height=1)
+        assert refused.value.reason == "store_closed"
     until(lambda: readiness(network, victim).ready)
     network.assert_one_chain()
     assert balance(network, victim, payments.to) == payments.count
@@ -190,10 +198,10 @@ def test_a_node_that_cannot_even_open_its_store_again_waits_for_that(network: Pr
 
 def test_a_node_without_its_disk_stops_cleanly(network: Processes) -> None:
     payments, victim = Payments(network), (network.primary() + 1) % 4
-    limit_files(network, victim, 0)
-    payments.until((victim + 1) % 4, lambda: stalled(network, victim).startswith("disk_full: "))
-    os.kill(pid(network, victim), signal.SIGTERM)
-    assert exit_code(network, victim) == 0
+    with limited_files(network, victim, 0):
+        payments.until((victim + 1) % 4, lambda: stalled(network, victim).startswith("disk_full: "))
+        os.kill(pid(network, victim), signal.SIGTERM)
+        assert exit_code(network, victim) == 0
     network.revive()
     network.assert_one_chain()
 
