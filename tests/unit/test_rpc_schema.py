@@ -372,8 +372,9 @@ async def test_an_accepted_transaction_is_never_refused_for_want_of_room_to_wait
 
 
 async def test_one_batch_cannot_hold_all_the_waits(rpc: Rpc) -> None:
+    """All of them are asked before the first wait ends."""
     requests = [
-        {"jsonrpc": "2.0", "id": number, "method": "tx_wait", "params": {"id": f"0x{number:064x}", "timeout_ms": 20}}
+        {"jsonrpc": "2.0", "id": number, "method": "tx_wait", "params": {"id": f"0x{number:064x}", "timeout_ms": 1_000}}
         for number in range(100)
     ]
     reasons = [answer["error"]["data"] for answer in await rpc.message(requests)]
