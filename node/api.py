@@ -20,8 +20,8 @@ from ledger.proof import Proof
 from ledger.transaction import Call, Transaction
 from ledger.types import Address, BlockHash, Height, MemberId, TxId
 from node.block_store import Held
-from node.chain import StateVersion
 from node.lists import Lists
+from node.state_version import StateVersion
 
 
 class TxState(StrEnum):

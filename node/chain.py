@@ -5,7 +5,7 @@ decided. `commit` alone changes anything, in one atomic synced batch.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from itertools import islice
 from types import MappingProxyType
 from typing import Final
@@ -18,13 +18,13 @@ from ledger.errors import DatacarError, NotFoundError, RejectedError, invariant
 from ledger.hashing import ZERO_HASH
 from ledger.list_root import list_root
 from ledger.parameters import ChainParameters
-from ledger.state_proof import StateProof
 from ledger.state_tree import CorruptStateError, StateRoot, StateTree, TreeUpdate
 from ledger.transaction import Transaction
 from ledger.types import BlockHash, Height, MemberId, TxId, View
 from node.block_store import BlockStore, StorageError
 from node.indexes import Indexer
 from node.mempool import Mempool
+from node.state_version import Overlaid, RecentHashes, StateVersion
 from vm.chain_rules import ChainRules, read_rules, touches_rules
 from vm.context import RECENT_BLOCKS, BlockContext
 from vm.contracts.asset import FEES
@@ -73,54 +73,6 @@ class ExecutedBlock:
     def block(self) -> Block:
         """Return the header and the ordered bytes."""
         return Block(self.header, tuple(transaction.raw for transaction in self.transactions))
-
-
-@dataclass(frozen=True, slots=True)
-class StateVersion:
-    """The state after one committed block, as it stays readable until it is pruned; a `vm.overlay.StateReader`."""
-
-    header: Header
-    root: StateRoot
-    tree: StateTree = field(repr=False, compare=False)
-
-    def get(self, key: bytes) -> bytes | None:
-        """Return the value of a raw state key, or None."""
-        return self.tree.get(self.root, key)
-
-    def prove(self, key: bytes) -> StateProof:
-        """Return the proof of a raw state key's value or absence, under the header's state root."""
-        return self.tree.prove(self.root, key)
-
-
-class RecentHashes(Mapping[Height, bytes]):
-    """The hashes of a range of blocks, read when asked for: few reads of the past ask for any."""
-
-    def __init__(self, store: BlockStore, heights: range) -> None:
-        self._store = store
-        self._heights = heights
-
-    def __getitem__(self, height: Height) -> bytes:
-        if height not in self._heights:
-            raise KeyError(height)
-        return self._store.hash_of(height)
-
-    def __iter__(self) -> Iterator[Height]:
-        return map(Height, self._heights)
-
-    def __len__(self) -> int:
-        return len(self._heights)
-
-
-class Overlaid:
-    """A state with the changes of a block on top."""
-
-    def __init__(self, state: StateReader, changes: Mapping[bytes, bytes | None]) -> None:
-        self._state = state
-        self._changes = changes
-
-    def get(self, key: bytes) -> bytes | None:
-        """Return the value after the changes."""
-        return self._changes[key] if key in self._changes else self._state.get(key)
 
 
 class Chain:

@@ -21,12 +21,13 @@ from ledger.transaction import SALT_BYTES, Call, Transaction, TransactionBody, c
 from ledger.types import Address, BlockHash, Height, TxId
 from node.api import NodeTime, Submission, TxState, TxStatus
 from node.block_store import Held
-from node.chain import Chain, StateVersion
+from node.chain import Chain
 from node.clock import Clock, now_ms
 from node.finality import Finality
 from node.intake import Intake
 from node.lists import Lists
 from node.prover import Prover
+from node.state_version import StateVersion
 from vm.proven import recorded_query
 
 SUBMIT_CHUNK: Final = 16

@@ -22,10 +22,11 @@ from ledger.state_tree import LEAF_PREFIX, NODE_PREFIX, CorruptStateError
 from ledger.transaction import Transaction
 from ledger.types import Height
 from node.block_store import STALE, BlockStore, Held
-from node.chain import Chain, StateVersion
+from node.chain import Chain
 from node.db_tools import Progress, transactions_of
 from node.indexes import INDEX_PREFIX, NOTES_PREFIX, PLACE_BYTES, Place, index_block, read_reach
 from node.pruning import FILED, stale_keys
+from node.state_version import StateVersion
 from vm.executor import Executor
 from vm.registry import Registry
 

@@ -4,7 +4,6 @@ Everything runs on one event loop, consensus messages first. Inputs are queued, 
 while another input's effects are half done. A disk that does not take a write stops the node: it never votes on hope.
 """
 
-import asyncio
 from collections import deque
 from collections.abc import Callable
 from typing import assert_never
@@ -14,7 +13,6 @@ import structlog
 from consensus.effects import (
     Broadcast,
     BuildBlock,
-    Candidate,
     CommitBlock,
     Effect,
     Effects,
@@ -23,7 +21,6 @@ from consensus.effects import (
     FetchBodies,
     Halt,
     Persist,
-    Proposal,
     RecordEvidence,
     Relay,
     SendBlock,
@@ -35,13 +32,10 @@ from consensus.messages import Message, Signed, signing_digest
 from consensus.replica import Replica
 from consensus.round import Tip
 from ledger.certificate import QuorumCertificate
-from ledger.committee import Committee
 from ledger.crypto import sign
-from ledger.errors import DatacarError, unreachable
-from ledger.transaction import Transaction
-from ledger.types import BlockHash, Height, MemberId, TxId
+from ledger.errors import unreachable
+from ledger.types import Height, MemberId, TxId
 from node.answers import Answers
-from node.bodies import BodyCollector
 from node.chain import Chain, ExecutedBlock
 from node.clock import Clock
 from node.consensus_door import ConsensusDoor
@@ -52,6 +46,7 @@ from node.housekeeping import Housekeeper
 from node.intake import Intake
 from node.key_ring import KeyRing
 from node.ports import Network
+from node.proposals import Proposals
 from node.pruning import Keep, Pruner
 from node.reminder import Reminder
 from node.sign_file import SignFile
@@ -106,7 +101,6 @@ class Driver:
         self.committed_blocks = 0
         self.committed_transactions = 0
         self.last_commit_ms = clock()
-        self._bodies = BodyCollector(intake, network, replica.config.me, clock)
         self._keys = keys
         self._sign_file = sign_file
         self._fail = fail
@@ -114,9 +108,8 @@ class Driver:
         self._running = False
         self._stopped = False
         self._timers = Timers(clock, self._expired)
-        self._executed: dict[BlockHash, ExecutedBlock] = {}
-        self.answers = Answers(chain, intake, self._executed)
-        self._executions: dict[BlockHash, asyncio.Task[None]] = {}
+        self.proposals = Proposals(chain, replica, intake, network, self._work, self._tasks, clock, self._post)
+        self.answers = Answers(chain, intake, self.proposals.executed)
         self.door = ConsensusDoor(chain, replica, network, clock, self._consider)
         self.jumps = TimeJumps(replica, clock, self._post, self._jumped)
 
@@ -172,7 +165,7 @@ class Driver:
             case Consensus(payload):
                 self.door.on_consensus(member_id, payload)
             case Transactions(raws):
-                self._bodies.on_gossip(self.gossip.receive(member_id, raws))
+                self.proposals.bodies.on_gossip(self.gossip.receive(member_id, raws))
             case Status(height):
                 self.sync.heard(member_id, message)
                 self._post(lambda: self.replica.on_peer_tip(member_id, height, self.clock()))
@@ -180,7 +173,7 @@ class Driver:
                 if (bodies := self.answers.bodies(message)) is not None:
                     self.network.send(member_id, bodies)
             case Bodies():
-                if (proposal := self._bodies.on_bodies(message)) is not None:
+                if (proposal := self.proposals.bodies.on_bodies(message)) is not None:
                     self._post(lambda: self.replica.on_bodies(proposal, self.clock()))
             case GetBlocks():
                 self.network.send(member_id, self.answers.blocks(message))
@@ -226,7 +219,7 @@ class Driver:
         match effect:
             case Persist(state, block):
                 if block is not None:
-                    self.chain.store.put_pending(block.block_hash, self._executed[block.block_hash].block)
+                    self.chain.store.put_pending(block.block_hash, self.proposals.executed[block.block_hash].block)
                 self._sign_file.save(state)
             case Broadcast(message):
                 self._broadcast(message)
@@ -239,16 +232,16 @@ class Driver:
             case SetTimer(timer, at_ms):
                 self._timers.set(timer, at_ms)
             case BuildBlock():
-                self._build(effect)
+                self.proposals.build(effect)
             case Execute(proposal):
-                self._execute(proposal)
+                self.proposals.execute(proposal)
             case FetchBodies(header, block_hash, holders):
-                self._fetch_bodies(header.height, block_hash, effect, holders)
+                self.proposals.find(header, block_hash, holders)
             case FetchBlocks(_, hint):
                 self.sync.tips.setdefault(hint, self.replica.height)
                 self.sync.request(hint)
             case CommitBlock(proposal, certificate):
-                self._decided(self._executed[proposal.block_hash], certificate)
+                self._decided(self.proposals.executed[proposal.block_hash], certificate)
             case RecordEvidence(evidence):
                 self._record(evidence)
             case Halt(reason, height, block_hash):
@@ -272,64 +265,6 @@ class Driver:
         signed = Signed(message, me, sign(seed, signing_digest(message, self.chain.genesis_hash)))
         self.network.broadcast(Consensus(signed.encode()))
         self._inputs.append(lambda: self.replica.on_message(signed, self.clock()))
-
-    # ---- proposals
-
-    def _build(self, request: BuildBlock) -> None:
-        """Build and execute a block; None is the answer when there is nothing to put into one and no need for an empty one."""
-        now, me, mempool = self.clock(), self.replica.config.me, self.intake.mempool
-        is_due = self.chain.is_due(now) or self._work.heartbeat_due(now)
-        mempool.unpin()
-        executed, refused = self.chain.build(mempool.candidates(), request.max_transactions, request.view, me, now)
-        mempool.defer(transaction.tx_hash for transaction in refused)
-        candidate: Candidate | None = None
-        if executed.transactions or request.allow_empty or is_due or mempool.has_expired(now):
-            self._executed[executed.block_hash] = executed
-            tx_hashes = tuple(transaction.tx_hash for transaction in executed.transactions)
-            mempool.pin(tx_hashes)
-            candidate = Candidate(Proposal(executed.block_hash, executed.header, tx_hashes), executed.following)
-        else:
-            self._work.look_again()
-        self._inputs.append(lambda: self.replica.on_candidate(candidate, self.clock()))
-
-    def _execute(self, proposal: Proposal) -> None:
-        if proposal.block_hash not in self._executions:
-            task = self._tasks.spawn(self._collect_and_execute(proposal), "execution")
-            self._executions[proposal.block_hash] = task
-            task.add_done_callback(lambda _: self._executions.pop(proposal.block_hash, None))
-
-    async def _collect_and_execute(self, proposal: Proposal) -> None:
-        """Get the bodies, execute on the tip, and say whether the proposal is valid; given up when its height is over."""
-        following, began_ms = None, self.clock()
-        try:
-            transactions = await self._bodies.collect(proposal)
-            if proposal.header.height != self.chain.tip.height + 1:
-                return
-            began_ms = self.clock()
-            following = self._execute_now(proposal, transactions)
-        except DatacarError as error:
-            log.warning("invalid proposal", height=proposal.header.height, proposer=proposal.header.proposer, error=error.message)
-        now, took_ms = self.clock(), max(0, self.clock() - began_ms)
-        self._post(lambda: self.replica.on_executed(proposal.block_hash, following, took_ms, now))
-
-    def _execute_now(self, proposal: Proposal, transactions: tuple[Transaction, ...]) -> Committee:
-        """Execute a proposal and return the committee after it. Raises `InvalidBlockError`."""
-        executed = self.chain.execute(proposal.header, transactions)
-        self._executed[proposal.block_hash] = executed
-        self.intake.mempool.pin(proposal.tx_hashes)
-        return executed.following
-
-    def _fetch_bodies(self, height: Height, block_hash: BlockHash, request: FetchBodies, holders: tuple[MemberId, ...]) -> None:
-        """Find a prepared block in our own store, else at members that prepared it."""
-        block = self.chain.store.pending(block_hash)
-        if block is None:
-            self._bodies.want_block(request.header, block_hash, holders)
-        elif block.header.height == height:
-            tx_hashes = tuple(self.intake.hash_of(raw) for raw in block.transactions)
-            for tx_hash, raw in zip(tx_hashes, block.transactions, strict=True):
-                self.intake.take_wanted(tx_hash, raw)
-            proposal = Proposal(block_hash, block.header, tx_hashes)
-            self._inputs.append(lambda: self.replica.on_bodies(proposal, self.clock()))
 
     # ---- commits
 
@@ -382,12 +317,8 @@ class Driver:
 
     def _leave_height(self) -> None:
         """Forget what was worked on at the height that is over, and tell the members what is here now."""
-        self._executed.clear()
+        self.proposals.forget()
         self.door.forget()
-        for task in self._executions.values():
-            if task is not asyncio.current_task():
-                task.cancel()
-        self._bodies.reset()
         self._reminder.stop()
         self.last_commit_ms = self.clock()
         self._standing.take()

@@ -14,13 +14,13 @@ from ledger.state_tree import PrunedStateError
 from ledger.transaction import Call
 from ledger.types import BlockHash, Height, TxId
 from node.api import NodeApi, TxStatus
-from node.chain import StateVersion
 from node.missing import pruned
 from node.rpc.jsonrpc import Json
 from node.rpc.schema import MethodTable
 from node.rpc.turns import Turns
 from node.rpc.views import header_view, hex_of, transaction_view
 from node.rpc.waits import Waits
+from node.state_version import StateVersion
 from vm.abi import MethodSpec
 from vm.registry import Registry
 

@@ -199,11 +199,11 @@ async def test_bodies_of_a_prepared_block_are_those_of_its_root_in_their_order(t
     built = build(chain, payment(1), payment(2))
     raws = built.block.transactions
     with one_driver(tmp_path) as (driver, network):
-        driver._bodies.want_block(built.header, built.block_hash, NAMES)
+        driver.proposals.bodies.want_block(built.header, built.block_hash, NAMES)
         assert network.asked(GetBodies) == list(NAMES[:3])
         for wrong in (raws[:1], raws[::-1], (payment(3).raw,)):
-            assert driver._bodies.on_bodies(Bodies(built.block_hash, wrong)) is None
-        found = driver._bodies.on_bodies(Bodies(built.block_hash, raws))
+            assert driver.proposals.bodies.on_bodies(Bodies(built.block_hash, wrong)) is None
+        found = driver.proposals.bodies.on_bodies(Bodies(built.block_hash, raws))
         assert found is not None
         assert found.tx_hashes == (payment(1).tx_hash, payment(2).tx_hash)
 

@@ -4,12 +4,12 @@ from collections.abc import Callable
 from typing import Annotated, Any, Final
 
 from ledger.errors import NotFoundError
-from node.chain import StateVersion
 from node.rpc.context import Context
 from node.rpc.jsonrpc import Json
 from node.rpc.methods.chain import Cursor, Limit, cursor_number
 from node.rpc.schema import MAX_SAFE_INT, MethodTable, integer
 from node.rpc.views import page, proposal_view, ref
+from node.state_version import StateVersion
 from vm.contracts.governance import Governance
 from vm.contracts.governance_types import Tally
 
