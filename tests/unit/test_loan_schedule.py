@@ -1,15 +1,19 @@
-"""Loan schedules: to the cent those of Apache Fineract's acceptance tests, the terms that are refused, calendar variants."""
+"""Loan schedules: to the cent those of Apache Fineract and others who published theirs, terms that are refused, the calendar."""
 
 import dataclasses
 
 import pytest
 
 from ledger.types import Motes
-from tests.loan_cases import Vector, loan, motes, payment, vectors
+from tests.loan_cases import Excerpt, Vector, excerpts, loan, motes, payment, vectors
+from tests.loan_chain import FUNDS, LoanChain
 from vm.abi_types import type_spec
 from vm.calendar import BusinessDays, Day, day_text, parse_day
+from vm.contracts.loan import Loan
 from vm.loan.schedule import quote
 from vm.loan.terms import PRINCIPAL_MAX, BadTermsError, Terms
+
+FIRST_PAGE = 60  # instalments
 
 
 def parts(terms: Terms, seen: str) -> list[tuple[str, int, int]]:
@@ -35,7 +39,37 @@ def test_fineract(vector: Vector) -> None:
 
 def test_the_vectors_are_all_there() -> None:
     """A file that is cut short or misread would test nothing."""
-    assert sum(len(vector.rows) for vector in vectors()) == 276
+    assert sum(len(vector.rows) for vector in vectors()) == 298
+    assert sum(len(excerpt.figures) for excerpt in excerpts()) == 121
+
+
+@pytest.mark.parametrize("excerpt", list(excerpts()), ids=lambda excerpt: excerpt.name)
+def test_published(excerpt: Excerpt) -> None:
+    rows = quote(excerpt.terms, excerpt.payments, excerpt.day).rows
+    assert excerpt.shown(rows) == excerpt.figures
+
+
+@pytest.mark.parametrize("excerpt", list(excerpts()), ids=lambda excerpt: excerpt.name)
+def test_published_by_a_running_loan(excerpt: Excerpt) -> None:
+    """Nothing is collected, and what was paid is paid. A query has the gas for the first instalments of a long loan."""
+    chain = LoanChain(day_text(Day(excerpt.terms.disbursed_on)))
+    chain.lender = chain.account("rich", 10 * FUNDS)
+    loan_id = chain.lend(excerpt.terms)
+    chain.drain()
+    for paid in excerpt.payments:
+        chain.until(day_text(paid.day))
+        chain.do(chain.anybody, Loan.pay, loan_id, Motes(paid.amount))
+    rows = chain.query(Loan.schedule, loan_id, 1, FIRST_PAGE)
+    assert len(rows) == min(excerpt.terms.instalments, FIRST_PAGE)
+    assert excerpt.shown(rows) == excerpt.within(rows) != []
+
+
+@pytest.mark.parametrize("paid", ["862", "200"])
+def test_interest_of_a_period_is_rounded_once(paid: str) -> None:
+    """Late by four days: 6.5753 on 5,000 and 37.1696 on 4,187.32. Fineract's C2558 and C2561 round each of the two, to 43.75."""
+    terms = loan("5000", "12", 6, "2022-11-01", multiple="2", day_count="ACT/365")
+    rows = quote(terms, [payment("2022-12-05", paid)], parse_day("2022-12-05")).rows
+    assert [row.instalment.interest for row in rows] == list(map(motes, ("49.32", "43.74", "34.34", "23.39", "17.35", "8.46")))
 
 
 def test_the_total_interest_of_a_rounded_annuity() -> None:
