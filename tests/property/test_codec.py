@@ -1,5 +1,7 @@
 """One encoding for each value: any bytes decode to something that re-encodes to the same bytes, or to a clear error."""
 
+import tracemalloc
+
 import msgpack
 import pytest
 from hypothesis import given, settings
@@ -128,6 +130,25 @@ def test_length_is_bounded_before_anything_is_read() -> None:
     with pytest.raises(TooLargeError) as caught:
         decode(bytes(101), max_bytes=100)
     assert caught.value.details == {"limit": 100, "got": 101}
+
+
+@pytest.mark.parametrize(
+    ("data", "max_values"),
+    [
+        (b"\xdc\xff\xff" * 1_023, 65_536),
+        (b"\xdc\x0b\x00\x00" * 1_000, 4_096),
+        (b"\xdd\x00\x00\xff\xff" * 51, 65_536),
+        (b"\xdc\xff\xff" * 400 + bytes(65_535), 65_536),
+    ],
+)
+def test_arrays_that_announce_what_does_not_follow_get_no_room(data: bytes, max_values: int) -> None:
+    """Three kilobytes took 80 MB and a tenth of a second: from any wallet, before any signature was looked at."""
+    tracemalloc.start()
+    with pytest.raises(BadEncodingError):
+        decode(data, max_values=max_values)
+    _, peak_bytes = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak_bytes < 300_000
 
 
 @pytest.mark.parametrize("inner", [b"\x90", b"\x01", b"\xc0"])
