@@ -20,7 +20,7 @@ from ledger.list_root import list_root
 from ledger.parameters import ChainParameters
 from ledger.state_tree import CorruptStateError, StateRoot, StateTree, TreeUpdate
 from ledger.transaction import Transaction
-from ledger.types import BlockHash, Height, MemberId, TxId, View
+from ledger.types import Address, BlockHash, Height, MemberId, TxHash, TxId, View
 from node.block_store import BlockStore, StorageError
 from node.indexes import Indexer
 from node.mempool import Mempool
@@ -35,7 +35,8 @@ from vm.overlay import StateReader
 
 RULES_VERSION: Final = 1
 """The version of the chain's rules that this software knows. A block of a later one is not judged by it."""
-MAX_SCANNED: Final = 4_000  # candidates looked at for one block
+MAX_SCANNED: Final = 4_000
+"""Candidates looked at in one go: for a block, or for whether there is something to put into one."""
 
 
 class InvalidBlockError(RejectedError):
@@ -280,7 +281,8 @@ class Chain:
     def has_includable(self, mempool: Mempool, now_ms: int) -> bool:
         """Return whether a block made now would do something: what is due, or what is pending to be held or to expire.
 
-        Every member answers this alike from the tip and its pool; a primary that does not propose then is replaced.
+        Every member answers this alike from the tip and its pool; a primary that does not propose then is replaced. Where none of
+        the first `MAX_SCANNED` can be paid they are put behind the others: ask again for those.
         """
         if self.is_due(now_ms):
             return True
@@ -289,10 +291,12 @@ class Chain:
         if mempool.has_expired(now_ms):
             return True
         context, state = self.context(max(now_ms, self.tip.timestamp_ms + 1)), self.store.state
-        unpayable = []
+        unpayable, too_much = list[TxHash](), dict[Address, int]()
         for transaction in self._scanned(mempool.candidates(), context.timestamp_ms):
-            if self.executor.can_reserve(state, context, transaction):
+            sender, gas_limit = transaction.sender, transaction.body.gas_limit
+            if gas_limit < too_much.get(sender, gas_limit + 1) and self.executor.can_reserve(state, context, transaction):
                 break
+            too_much[sender] = min(gas_limit, too_much.get(sender, gas_limit))
             unpayable.append(transaction.tx_hash)
         else:
             mempool.defer(unpayable)

@@ -150,8 +150,13 @@ class Finality:
             self._expired.popitem(last=False)
 
     def _answer_expired(self, header: Header) -> None:
-        """Answer each waiter by the validity that it named itself: another's word on the same id does not count."""
+        """Answer each waiter by the validity that it named itself: another's word on the same id does not count.
+
+        What is pending here has not expired, whatever validity was named.
+        """
         for tx_id, entries in self._waiters.items():
+            if self._mempool.find(tx_id) is not None:
+                continue
             for future, valid_until_ms in entries:
                 if valid_until_ms is None or valid_until_ms >= header.timestamp_ms or future.done():
                     continue

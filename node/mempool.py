@@ -7,6 +7,7 @@ expiring against a committed timestamp; the ones of the proposal in flight are p
 import heapq
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import islice
 from typing import Final
 
 from ledger.errors import LimitError
@@ -14,6 +15,7 @@ from ledger.transaction import Transaction
 from ledger.types import Address, TxHash, TxId
 
 OVERHEAD_BYTES: Final = 1_024  # what a decoded transaction costs in memory beside its raw bytes
+DEFERRED_SHARE: Final = 8  # one of so many candidates is one that was put behind the others: they wait long, but not for ever
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,11 +28,16 @@ class MempoolLimits:
 
 
 class Mempool:
-    """Pending transactions in the order in which they came."""
+    """Pending transactions in the order in which they came, and behind them those that no block could take when it was tried.
+
+    So what cannot be paid, however much of it there is, is not in the way of what comes later and can.
+    """
 
     def __init__(self, limits: MempoolLimits) -> None:
         self._limits = limits
         self._by_hash: dict[TxHash, Transaction] = {}
+        self._fresh: dict[TxHash, Transaction] = {}
+        self._deferred: dict[TxHash, Transaction] = {}
         self._by_id: dict[TxId, TxHash] = {}
         self._senders: dict[Address, tuple[int, int]] = {}
         self._expiry: list[tuple[int, TxHash]] = []
@@ -90,24 +97,32 @@ class Mempool:
         sender, size = transaction.sender, len(transaction.raw)
         count, held_bytes = self._senders.get(sender, (0, 0))
         self._senders[sender] = (count + 1, held_bytes + size)
-        self._by_hash[transaction.tx_hash] = transaction
+        self._by_hash[transaction.tx_hash] = self._fresh[transaction.tx_hash] = transaction
         self._by_id[transaction.id] = transaction.tx_hash
         self._bytes += size
         heapq.heappush(self._expiry, (transaction.body.valid_until_ms, transaction.tx_hash))
         return True
 
     def candidates(self) -> Iterator[Transaction]:
-        """Yield what may be proposed, oldest first."""
+        """Yield what may be proposed, oldest first; what was deferred comes last, but for one in `DEFERRED_SHARE`."""
+        deferred = self._unpinned(self._deferred)
+        for count, transaction in enumerate(self._unpinned(self._fresh), start=1):
+            yield transaction
+            if count % (DEFERRED_SHARE - 1) == 0:
+                yield from islice(deferred, 1)
+        yield from deferred
+
+    def _unpinned(self, transactions: dict[TxHash, Transaction]) -> Iterator[Transaction]:
         pinned = self._pinned
-        for tx_hash, transaction in self._by_hash.items():
-            if tx_hash not in pinned:
-                yield transaction
+        return (transaction for tx_hash, transaction in transactions.items() if tx_hash not in pinned)
 
     def defer(self, tx_hashes: Iterable[TxHash]) -> None:
         """Put transactions that no block could take just now behind all others."""
         for tx_hash in tx_hashes:
-            if (transaction := self._by_hash.pop(tx_hash, None)) is not None:
-                self._by_hash[tx_hash] = transaction
+            if (transaction := self._by_hash.get(tx_hash)) is not None:
+                self._fresh.pop(tx_hash, None)
+                self._deferred.pop(tx_hash, None)
+                self._deferred[tx_hash] = transaction
 
     def has_expired(self, time_ms: int) -> bool:
         """Return whether a block stamped `time_ms` would let something expire."""
@@ -148,6 +163,7 @@ class Mempool:
 
     def _drop(self, tx_hash: TxHash) -> None:
         transaction = self._by_hash.pop(tx_hash)
+        del (self._deferred if tx_hash in self._deferred else self._fresh)[tx_hash]
         del self._by_id[transaction.id]
         self._bytes -= len(transaction.raw)
         count, held_bytes = self._senders[transaction.sender]

@@ -7,7 +7,7 @@ import asyncio
 from collections.abc import Callable
 from typing import Final
 
-from node.chain import Chain
+from node.chain import MAX_SCANNED, Chain
 from node.clock import Clock
 from node.mempool import Mempool
 
@@ -27,6 +27,7 @@ class Work:
         self._batch_delay_ms = batch_delay_ms
         self._offer = offer
         self._last_size = 0
+        self._unseen = 0  # how many of the pool were not looked at on this tip
         self._work_timer: asyncio.TimerHandle | None = None
         self._heartbeat_timer: asyncio.TimerHandle | None = None
 
@@ -46,12 +47,13 @@ class Work:
     def on_committed(self, transactions: int) -> None:
         """After a block of so many: go on with what is pending, and see that an idle chain's time moves on."""
         self._last_size = transactions
+        self._unseen = self._mempool.pending
         if self._mempool.pending:
             self.on_pending()
         self._await_heartbeat()
 
     def look_again(self) -> None:
-        """What is pending may not be proposed yet by our clock. Others may see that otherwise, so look again soon."""
+        """Look again soon: what is pending was not all seen, or may not be proposed yet by our clock, and by others' may."""
         if self._mempool.pending and self._work_timer is None:
             self._work_timer = asyncio.get_running_loop().call_later(LOOK_AGAIN_S, self._work_due)
 
@@ -86,5 +88,7 @@ class Work:
         now_ms = self._clock()
         work = self.heartbeat_due(now_ms) or self._chain.has_includable(self._mempool, now_ms)
         self._offer(work)
-        if not work and self._mempool.pending and self._chain.opens_soon(self._mempool, now_ms):
-            self.look_again()
+        if not work:
+            self._unseen -= MAX_SCANNED
+            if self._unseen > 0 or self._chain.opens_soon(self._mempool, now_ms):
+                self.look_again()

@@ -96,19 +96,27 @@ class Executor:
         included: list[Transaction] = []
         refused: list[tuple[Transaction, DatacarError]] = []
         size_bytes = 0
+        too_much: dict[Address, tuple[int, DatacarError]] = {}  # gas that a sender cannot pay, until something is included
         for transaction in candidates:
             if len(included) == max_transactions:
                 break
+            if (short := too_much.get(transaction.sender)) is not None and transaction.body.gas_limit >= short[0]:
+                refused.append((transaction, short[1]))
+                continue
             try:
                 _check_size(transaction, context.max_gas, max_bytes)
                 if size_bytes + len(transaction.raw) > max_bytes or not run.has_gas_for(transaction):
                     break
                 run.add(transaction)
-            except (InvalidEntryError, TooLargeError) as error:
+            except TooLargeError as error:
                 refused.append((transaction, error))
+            except InvalidEntryError as error:
+                refused.append((transaction, error))
+                too_much[transaction.sender] = transaction.body.gas_limit, error
             else:
                 included.append(transaction)
                 size_bytes += len(transaction.raw)
+                too_much.clear()
         return BuiltBlock(run.finish(), tuple(included), tuple(refused))
 
     def check_call(self, call: Call) -> None:
