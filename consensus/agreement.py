@@ -257,7 +257,8 @@ class Agreement:
         for view, block_hash in round_.commits.quorums():
             proposal = round_.proposals.get(block_hash)
             if proposal is None:
-                self.fetch_blocks(next(voter for voter in round_.commits.voters(view, block_hash) if voter != self._config.me))
+                if others := [voter for voter in round_.commits.voters(view, block_hash) if voter != self._config.me]:
+                    self.fetch_blocks(others[0])
             elif block_hash not in round_.following:
                 self._execute(proposal)
             elif (following := round_.following[block_hash]) is None:

@@ -17,7 +17,7 @@ from ledger.committee import Member
 from ledger.errors import RejectedError
 from ledger.transaction import Transaction
 from ledger.types import Height, MemberId
-from node.block_store import BlockStore
+from node.block_store import BlockStore, StorageError
 from node.chain import Chain
 from node.clock import Clock, now_ms
 from node.config import NodeConfig
@@ -168,6 +168,7 @@ async def driver_on(
     async with contextlib.AsyncExitStack() as stack:
         driver = build_driver(genesis, disk.store, disk.sign_file, settings, clock, connect, fail)
         signed = disk.sign_file.load()
+        check_own_blocks(driver.chain, settings.me, signed)
         if signed is not None and signed.floor.height > driver.chain.tip.height + 1:
             # An older chain than our votes are of cannot know who we have become since.
             log.warning("blocks that were here are lost: fetching them", tip=driver.chain.tip.height, signed=signed.floor.height)
@@ -220,6 +221,21 @@ def _transport(
         wall_ms=now_ms,
         software_version=version("datacar"),
     )
+
+
+def check_own_blocks(chain: Chain, me: MemberId, signed: SignState | None) -> None:
+    """Raise `StorageError` where the only member of a chain has voted for a block that it lost: nobody else has it."""
+    if signed is None or [member.id for member in chain.committee.members] != [me]:
+        return
+    height, prepared = chain.tip.height + 1, signed.prepared
+    is_lost = signed.floor.height > height
+    if signed.floor.height == height and prepared is not None and prepared.header.height == height:
+        is_lost = chain.store.pending(prepared.header.hash(chain.genesis_hash)) is None
+    if is_lost:
+        tip, voted = chain.tip.height, signed.floor.height
+        message = f"the chain here ends at height {tip}, and {me}, its only member, has voted on block {voted}"
+        hint = "put back the database that belongs to this sign-state; a development network can be reset"
+        raise StorageError("block_lost", message, hint=hint, tip=tip, voted=voted)
 
 
 def check_identity(chain: Chain, settings: Settings) -> None:

@@ -164,8 +164,8 @@ MUTANTS: Final[tuple[Mutant, ...]] = (
         "decided-block-not-fetched",
         "12: who lacks a decided block asks for it",
         AGREEMENT,
-        "self.fetch_blocks(next(voter for voter",
-        "id(next(voter for voter",
+        "self.fetch_blocks(others[0])",
+        "id(others)",
         ("gaps", "scenarios", "sim"),
     ),
     Mutant(
