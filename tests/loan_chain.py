@@ -5,11 +5,13 @@ loan_id = chain.lend(loan())                  # offered and accepted
 events = chain.until("2024-02-01")            # what the loan contract reported on the way
 """
 
+from copy import copy
 from dataclasses import dataclass, field, replace
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, Self
 
 from ledger.block import Receipt, ReceiptKind, Status
+from ledger.store import MemoryStore
 from ledger.types import MOTES_PER_DATR, Motes
 from tests.loan_cases import motes
 from tests.vm_harness import START_MS, Account, Chain
@@ -67,6 +69,13 @@ class LoanChain(Chain):
         self.scheduled += ran
         return execution
 
+    def fork(self) -> Self:
+        """A copy that goes its own way."""
+        other = copy(self)
+        other.state = MemoryStore(dict(self.state.iterate()))
+        other.events, other.scheduled = list(self.events), list(self.scheduled)
+        return other
+
     @property
     def now_ms(self) -> int:
         """The time of the next block."""
@@ -102,6 +111,10 @@ class LoanChain(Chain):
         """Live until noon of a date; return what the loan contract reported."""
         return self.until_ms(local_midnight_ms(parse_day(date), offset_minutes) + 12 * HOUR_MS)
 
+    def next_day(self) -> list[Seen]:
+        """Live until noon of the next day."""
+        return self.until_ms((self.now_ms // DAY_MS + 1) * DAY_MS + 12 * HOUR_MS)
+
     def until_ms(self, end_ms: int) -> list[Seen]:
         """Live until a time: there is a block whenever something is due."""
         known = len(self.events)
@@ -122,8 +135,8 @@ class LoanChain(Chain):
 
     def bookings(self, loan_id: bytes) -> tuple[Booking, ...]:
         """All bookings of a loan."""
-        found: tuple[Booking, ...] = self.query(Loan.bookings, loan_id, 1, 1_000)
-        return found
+        pages = (self.query(Loan.bookings, loan_id, first, 256) for first in range(1, self.loan(loan_id).bookings + 1, 256))
+        return tuple(booking for page in pages for booking in page)
 
     def schedule(self, loan_id: bytes) -> tuple[Row, ...]:
         """The schedule of a loan, seen from now."""

@@ -15,8 +15,8 @@ from tests.vm_harness import Account as Key
 from tests.vm_harness import account as key
 from vm.calendar import DAY_MS, BusinessDays, Day, local_day, local_midnight_ms
 from vm.contracts.asset import Asset
-from vm.contracts.loan import REVERSAL_DAYS, Loan
-from vm.contracts.loan_types import RUNNING, LoanStatus
+from vm.contracts.loan import Loan
+from vm.contracts.loan_types import REVERSAL_DAYS, RUNNING, LoanStatus
 from vm.executor import BlockExecution
 from vm.loan.account import Account
 from vm.loan.state import Instalment

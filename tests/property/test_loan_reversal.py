@@ -6,9 +6,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ledger.types import Address, Motes
+from tests.loan_rebuild import rebuilt
 from tests.property.test_loan import histories
 from vm.calendar import Day
-from vm.contracts.loan_collection import rebooked
 from vm.contracts.loan_types import Booking, BookingKind
 from vm.loan.account import Account
 from vm.loan.schedule import Payment, replay
@@ -42,7 +42,7 @@ def test_a_reversal_leaves_the_account_without_the_payment(
     reversed_at = data.draw(st.integers(0, len(taken) - 1))
     booked = [booking(payment) for payment in taken]
     booked[reversed_at] = replace(booked[reversed_at], reversed=True)
-    new, book, splits = rebooked(old, booked)
+    new, book, splits = rebuilt(old, booked)
     assert {number for number, row in book.items() if row.penalty} == {
         number for number in range(1, old.state.number) if old.instalment(number).penalty
     }

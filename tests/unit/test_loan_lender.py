@@ -271,7 +271,8 @@ class TestReversal:
 
     def test_is_refused_where_rounding_would_make_the_later_payments_too_much(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """Interest in whole DATR: a hundredth paid early moves it on, so that in the end a whole one more is owed, and paid."""
-        monkeypatch.setattr("vm.contracts.loan.REVERSAL_DAYS", 366)
+        for days in ("REVERSAL_DAYS", "CHECKPOINT_DAYS"):
+            monkeypatch.setattr(f"vm.contracts.loan_history.{days}", 366)
         chain = LoanChain("2022-01-08")
         options: dict[str, Any] = {"day_count": "ACT/360", "amortization": "equal_principal", "minor_unit": motes("1")}
         loan_id = chain.lend(loan("28", "30", 4, "2022-01-08", principal_grace=2, **options))

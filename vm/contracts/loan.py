@@ -20,7 +20,7 @@ from ledger.types import Motes
 from vm.calendar import DAY_MS, Day, local_day, local_midnight_ms
 from vm.contract import U16, U32, U64, Address, Bytes32, Context, read, require, scheduled, write
 from vm.contracts.asset import Asset, has_keys, pay_as_signer
-from vm.contracts.loan_collection import StoredAccount, StoredBook, fee_split, next_draw, outstanding
+from vm.contracts.loan_collection import StoredAccount, fee_split, next_draw, outstanding
 from vm.contracts.loan_events import (
     EVENTS,
     DefaultCalled,
@@ -34,7 +34,8 @@ from vm.contracts.loan_events import (
     OfferWithdrawn,
     PaymentReversed,
 )
-from vm.contracts.loan_ledger import PLAN_GAS, PURPOSE, STEP_GAS, TERMS_GAS, LoanLedger, OpenLoan, advance
+from vm.contracts.loan_history import PLAN_GAS, STEP_GAS, OpenLoan
+from vm.contracts.loan_ledger import PURPOSE, TERMS_GAS, LoanLedger, advance
 from vm.contracts.loan_types import (
     RUNNING,
     Agreement,
@@ -61,8 +62,6 @@ OFFER_MS_MAX: Final = 366 * DAY_MS
 PAGE_MAX: Final = 256
 RECLAIM_MS: Final = 7 * DAY_MS
 """How long after its expiry a lender could take the money of an offer back himself; the calendar gives it back before."""
-REVERSAL_DAYS: Final = 31
-"""How long after its day a payment can be given back: the borrower bears interest on what the lender had for so long."""
 
 
 class Loan(LoanLedger, errors=LoanError, events=EVENTS):
@@ -159,7 +158,9 @@ class Loan(LoanLedger, errors=LoanError, events=EVENTS):
     def pay(self, ctx: Context, loan_id: Bytes32, amount: Motes) -> Motes:
         """Pay for a loan; anybody may: what is due first, then ahead as agreed. Returns what was taken: at most what closes it.
 
-        Errors: BAD_AMOUNT, UNKNOWN_LOAN, NOT_RUNNING, and those of the asset.
+        A payment that leaves nothing overdue or closes the loan is always booked. Of others there are at most 16 by the borrower
+        and 16 by everybody else in 16 days, so that a reversal fits into a transaction whatever comes after the payment.
+        Errors: BAD_AMOUNT, UNKNOWN_LOAN, NOT_RUNNING, TOO_MANY_BOOKINGS, and those of the asset.
         Emits LoanPaid, LoanClosed, LienReleased, InstalmentDue, LateFeeCharged.
 
         Args:
@@ -188,9 +189,9 @@ class Loan(LoanLedger, errors=LoanError, events=EVENTS):
 
     @write
     def charge_fee(self, ctx: Context, loan_id: Bytes32, number: U16, amount: Motes, reason: Reason) -> None:
-        """Charge a fee on an instalment that has fallen due, within what the terms allow; only the lender may.
+        """Charge a fee on an instalment that has fallen due, within what the terms allow, 16 in 16 days; only the lender may.
 
-        Errors: UNKNOWN_LOAN, NOT_RUNNING, NOT_PERMITTED, BAD_AMOUNT, NOT_DUE, FEE_NOT_AGREED.
+        Errors: UNKNOWN_LOAN, NOT_RUNNING, NOT_PERMITTED, BAD_AMOUNT, NOT_DUE, FEE_NOT_AGREED, TOO_MANY_BOOKINGS.
         Emits FeeCharged, InstalmentDue, LateFeeCharged.
 
         Args:
@@ -202,6 +203,8 @@ class Loan(LoanLedger, errors=LoanError, events=EVENTS):
         require(0 < number < loan.account.state.number, LoanError.NOT_DUE, number=number)
         fees, limit = loan.account.instalment(number).fee + amount, loan.terms.fee_limit
         require(fees <= limit, LoanError.FEE_NOT_AGREED, fees=fees, limit=limit)
+        self._turn(loan)
+        self._require_room(loan, BookingKind.FEE, ctx.sender)
         loan.account.charge_fee(number, amount)
         self._enter(loan, Booking(BookingKind.FEE, loan.account.state.day, ctx.sender, amount, fee_split(amount), number))
         ctx.emit(FeeCharged(loan_id, loan.agreement.borrower, number, amount, reason))
@@ -211,8 +214,9 @@ class Loan(LoanLedger, errors=LoanError, events=EVENTS):
     def reverse_payment(self, ctx: Context, loan_id: Bytes32, number: U32) -> None:
         """Give a payment back to its payer; only the lender may, of his own money. The account is as if it had never come.
 
-        That is possible for 31 days. What was booked after it is split anew and interest is that of the money not having been
-        there; but no late fee comes of it, and arrears from before the reversal count for a default from the next draw.
+        That is possible for 31 days, however old the loan is. What was booked after it is split anew and interest is that of the
+        money not having been there; but no late fee comes of it, and arrears from before the reversal count for a default from
+        the next draw.
         Errors: UNKNOWN_LOAN, NOT_RUNNING, NOT_PERMITTED, UNKNOWN_PAYMENT, OUTDATED, NOT_REVERSIBLE, and those of the asset.
         Emits PaymentReversed, InstalmentDue, LateFeeCharged.
 
@@ -220,15 +224,9 @@ class Loan(LoanLedger, errors=LoanError, events=EVENTS):
             number: of the payment's booking
         """
         loan = self._of_lender(ctx, loan_id)
-        bookings = self._bookings(loan_id, 1, loan.standing.bookings)
-        require(0 < number <= len(bookings), LoanError.UNKNOWN_PAYMENT)
-        payment = bookings[number - 1]
-        require(payment.kind is not BookingKind.FEE and not payment.reversed, LoanError.UNKNOWN_PAYMENT)
-        days = loan.account.state.day - payment.day
-        require(days <= REVERSAL_DAYS, LoanError.OUTDATED, days=days, limit=REVERSAL_DAYS)
-        bookings[number - 1] = replace(payment, reversed=True)
+        payment = self._payment(loan, number)
         pay_as_signer(ctx, payment.amount, PURPOSE, payment.payer)
-        self._rebook(ctx, loan, bookings)
+        self._take_out(ctx, loan, number)
         state = loan.account.state
         loan.standing = replace(loan.standing, arrears_from=next_draw(loan.account))
         ctx.emit(PaymentReversed(loan_id, number, payment.payer, payment.amount, state.owed, Motes(state.due)))
@@ -306,7 +304,7 @@ class Loan(LoanLedger, errors=LoanError, events=EVENTS):
     def instalments(self, loan_id: Bytes32, first: U16, count: U16) -> tuple[Instalment, ...]:
         """Return those of `count` instalments from number `first` on that fell due or were paid ahead, as they are stored."""
         found = (self.rows.get((loan_id, number), None) for number in range(first, min(first + count, INSTALMENTS_MAX + 1)))
-        return tuple(row for row in found if row is not None)
+        return tuple(row.instalment for row in found if row is not None)
 
     @read
     def bookings(self, loan_id: Bytes32, first: U32, count: U16) -> tuple[Booking, ...]:
@@ -348,7 +346,7 @@ class Loan(LoanLedger, errors=LoanError, events=EVENTS):
     def _started(self, ctx: Context, loan_id: bytes, agreement: Agreement, standing: Standing) -> OpenLoan:
         """Open the account of a loan whose money has moved."""
         ctx.charge(TERMS_GAS + PLAN_GAS * agreement.terms.instalments)
-        book = StoredBook(self.rows, loan_id, ctx.charge)
+        book = self._book_of(ctx, loan_id, standing.window)
         account = StoredAccount.opened(agreement.terms, book)
         state, first = account.state, agreement.terms.due_on(1)
         parties, principal = (agreement.lender, agreement.borrower), agreement.terms.principal

@@ -5,11 +5,12 @@ from dataclasses import replace
 from typing import Final
 
 from ledger.types import Motes
-from vm.calendar import Day, local_day, local_midnight_ms
-from vm.contract import U8, U16, U32, Address, Bytes32, Context, Contract, Map, require, scheduled
+from vm.calendar import Day, local_midnight_ms
+from vm.contract import U8, U16, Address, Bytes32, Context, Map, require, scheduled
 from vm.contracts.asset import Asset
-from vm.contracts.loan_collection import StoredAccount, StoredBook, is_drawing, next_attempt, next_draw, rebooked
+from vm.contracts.loan_collection import StoredAccount, is_drawing, next_attempt, next_draw
 from vm.contracts.loan_events import CollectionShort, InstalmentDue, LateFeeCharged, LienReleased, LoanClosed, LoanPaid
+from vm.contracts.loan_history import STEP_GAS, LoanHistory, OpenLoan, plan_gas
 from vm.contracts.loan_types import (
     RUNNING,
     Agreement,
@@ -23,23 +24,13 @@ from vm.contracts.loan_types import (
 )
 from vm.errors import ContractError
 from vm.loan.account import Account
-from vm.loan.state import Instalment, LoanState
-from vm.loan.terms import NOTHING, EarlyPayment, Terms
+from vm.loan.terms import NOTHING
 
 PURPOSE: Final = "loan"
 TERMS_GAS: Final = 40_000
 """Checking terms, as is done whenever they are read."""
-STEP_GAS: Final = 40_000
-"""A payment, or an instalment that falls due."""
-PLAN_GAS: Final = 150
-"""For each instalment, when the equal part is worked out: powers of as many factors."""
 DRAWN_INSTALMENTS: Final = 24
 """How many instalments a call of the calendar looks at to draw them; what more is due takes more calls."""
-
-
-def payment_gas(terms: Terms) -> int:
-    """Return the gas of booking a payment, which may plan the instalments anew."""
-    return STEP_GAS + (PLAN_GAS * terms.instalments if terms.early_payment is EarlyPayment.REAMORTISE else 0)
 
 
 def advance(ctx: Context, account: Account, day: Day) -> None:
@@ -51,43 +42,11 @@ def advance(ctx: Context, account: Account, day: Day) -> None:
     account.advance(day)
 
 
-class OpenLoan:
-    """A running loan during one call: read at its beginning, changed, stored at its end."""
-
-    __slots__ = ("account", "agreement", "book", "id", "standing")
-
-    def __init__(
-        self, loan_id: bytes, agreement: Agreement, standing: Standing, account: StoredAccount, book: StoredBook
-    ) -> None:
-        self.id = loan_id
-        self.agreement = agreement
-        self.standing = standing
-        self.account = account
-        self.book = book
-
-    @property
-    def terms(self) -> Terms:
-        """Return what was agreed."""
-        return self.account.terms
-
-    @property
-    def parties(self) -> tuple[Address, Address]:
-        """Return lender and borrower, as events name them."""
-        return self.agreement.lender, self.agreement.borrower
-
-    def today(self, now_ms: int) -> Day:
-        """Return the loan's local day."""
-        return local_day(now_ms, self.terms.utc_offset_minutes)
-
-
-class LoanLedger(Contract):
+class LoanLedger(LoanHistory):
     """Storage of the loans, with the steps that keep it consistent, and collection, which plans itself."""
 
     agreements: Map[Bytes32, Agreement]
     standings: Map[Bytes32, Standing]
-    accounts: Map[Bytes32, LoanState]
-    rows: Map[tuple[Bytes32, U16], Instalment]
-    booked: Map[tuple[Bytes32, U32], Booking]
     liens: Map[VehicleId, Bytes32]
 
     @scheduled
@@ -142,7 +101,7 @@ class LoanLedger(Contract):
     def _opened(self, ctx: Context, loan_id: bytes, standing: Standing) -> OpenLoan:
         """Read a loan that was accepted."""
         ctx.charge(TERMS_GAS)
-        agreement, book = self.agreements[loan_id], StoredBook(self.rows, loan_id, ctx.charge)
+        agreement, book = self.agreements[loan_id], self._book_of(ctx, loan_id, standing.window)
         return OpenLoan(loan_id, agreement, standing, StoredAccount(agreement.terms, self.accounts[loan_id], book), book)
 
     def _today(self, ctx: Context, loan_id: bytes) -> OpenLoan:
@@ -177,37 +136,21 @@ class LoanLedger(Contract):
     def _receive(
         self, ctx: Context, loan: OpenLoan, kind: BookingKind, payer: Address, amount: int, attempt: Attempt | None = None
     ) -> None:
-        """Book money that the lender has got on the day the account has reached."""
+        """Book money that the lender has got on the day the account has reached. Errors: TOO_MANY_BOOKINGS.
+
+        There is always room for a payment that leaves nothing overdue, or closes the loan: nobody is kept from that.
+        """
         account = loan.account
-        ctx.charge(payment_gas(loan.terms))
+        ctx.charge(STEP_GAS + plan_gas(account, amount))
+        self._turn(loan)
+        leaves_nothing_overdue = account.state.due > account.state.due_fee and amount >= account.state.due
+        if kind is BookingKind.PAID and not leaves_nothing_overdue and amount < account.payoff:
+            self._require_room(loan, kind, payer)
         split = account.pay(Day(account.state.day), amount)
         period, number = (attempt.period, attempt.number) if attempt else (0, 0)
         at = self._enter(loan, Booking(kind, account.state.day, payer, Motes(amount), split, period, number))
         state = account.state
         ctx.emit(LoanPaid(loan.id, at, kind, payer, state.day, Motes(amount), split, state.owed, Motes(state.due)))
-
-    def _enter(self, loan: OpenLoan, booking: Booking) -> int:
-        """Add a booking and return its number; they count from 1."""
-        number = loan.standing.bookings + 1
-        self.booked[loan.id, number] = booking
-        loan.standing = replace(loan.standing, bookings=number)
-        return number
-
-    def _bookings(self, loan_id: bytes, first: int, last: int) -> list[Booking]:
-        return [self.booked[loan_id, number] for number in range(first, last + 1)]
-
-    def _rebook(self, ctx: Context, loan: OpenLoan, bookings: list[Booking]) -> None:
-        """Make a loan's account anew of these bookings, up to the day it has reached. Errors: NOT_REVERSIBLE."""
-        terms, old = loan.terms, loan.account
-        ctx.charge(payment_gas(terms) * len(bookings) + STEP_GAS * old.state.number)
-        new, book, booked = rebooked(old, bookings)
-        require(not any(each.split.returned for each in booked), LoanError.NOT_REVERSIBLE)  # units coarser than payments do that
-        last = max(old.state.number, old.state.next_early, new.state.number, new.state.next_early) + 1  # money ahead too
-        for number, booking in enumerate(booked, start=1):
-            if booking != self.booked[loan.id, number]:
-                self.booked[loan.id, number] = booking
-        loan.book.replace(book, min(last, terms.instalments))
-        loan.account.state = new.state
 
     def _save(self, ctx: Context, loan: OpenLoan, attempt: Attempt | None = None) -> None:
         """Store a running loan: closed when nothing is owed any more, else with its next attempt in the calendar."""
@@ -220,6 +163,7 @@ class LoanLedger(Contract):
 
     def _store(self, loan: OpenLoan) -> None:
         loan.book.save()
+        loan.standing = replace(loan.standing, window=loan.book.window)
         self.accounts[loan.id] = loan.account.state
         self.standings[loan.id] = loan.standing
 

@@ -10,14 +10,21 @@ from typing import Annotated, Final
 
 from ledger.types import Address, Motes
 from vm.abi_types import U8, U16, U32, U64, Bounds, Bytes32
-from vm.loan.state import Split
-from vm.loan.terms import Terms
+from vm.loan.state import Instalment, LoanState, Split
+from vm.loan.terms import INSTALMENTS_MAX, Terms
 
 VEHICLE_CHARS_MAX: Final = 64
 _VEHICLE: Final = re.compile(rf"[A-Z0-9][A-Z0-9-]{{0,{VEHICLE_CHARS_MAX - 1}}}", re.ASCII)
 
 VehicleId = Annotated[str, Bounds(1, VEHICLE_CHARS_MAX)]
 Reason = Annotated[str, Bounds(1, 128)]
+
+REVERSAL_DAYS: Final = 31
+"""How long after its day a payment can be given back: the borrower bears interest on what the lender had for so long."""
+CHECKPOINT_DAYS: Final = 15
+"""A booking later than that after the newest checkpoint has another one made before it."""
+CHECKPOINTS: Final = 1 + -(-(REVERSAL_DAYS + 1) // (CHECKPOINT_DAYS + 1))
+"""How many are kept of each loan: one of them is before every payment that can be given back."""
 
 
 class LoanError(StrEnum):
@@ -39,6 +46,7 @@ class LoanError(StrEnum):
     NOT_RUNNING = "the loan is not running"
     OUTDATED = "the payment was too long ago to give it back"
     PAYOFF_CHANGED = "closing the loan takes more than the caller allows"
+    TOO_MANY_BOOKINGS = "no more is booked by hand before that day, but for a payment of all that is due"
     UNKNOWN_LOAN = "there is no such loan"
     UNKNOWN_PAYMENT = "there is no such payment, or it was reversed"
 
@@ -125,6 +133,36 @@ class Outstanding:
 
 
 @dataclass(frozen=True, slots=True)
+class ByHand:
+    """How many bookings were made by hand, not by the chain.
+
+    Args:
+        fees: charged by the lender
+        by_borrower: payments
+        by_others: payments of all others together
+    """
+
+    fees: U32 = 0
+    by_borrower: U32 = 0
+    by_others: U32 = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """The time since a checkpoint.
+
+    Args:
+        number: of the checkpoint, from 1; 0 before the first
+        day: of the checkpoint
+        pages: how many there are of instalments as they were at the checkpoint
+    """
+
+    number: U32 = 0
+    day: U32 = 0
+    pages: U32 = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Standing:
     """What changes of a loan besides its account.
 
@@ -137,6 +175,8 @@ class Standing:
         arrears_from: arrears count from this day at the earliest for a default: the next draw after a reversal, or after the
             chain came late to an attempt that left something due
         written_off: what the lender gave up
+        window: the time since the newest checkpoint
+        by_hand: bookings since then
     """
 
     status: LoanStatus
@@ -147,6 +187,8 @@ class Standing:
     bookings: U32 = 0
     arrears_from: U32 = 0
     written_off: Outstanding | None = None
+    window: Window = Window()
+    by_hand: ByHand = ByHand()
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,6 +211,44 @@ class Booking:
     period: U16 = 0
     attempt: U8 = 0
     reversed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """A loan's account as it was before a booking, to make it anew from.
+
+    Args:
+        bookings: how many there were
+        ended: the window that ended then
+    """
+
+    state: LoanState
+    bookings: U32
+    ended: Window
+
+
+@dataclass(frozen=True, slots=True)
+class KeptRow:
+    """An instalment as it is stored.
+
+    Args:
+        window: the number of the window in which it last changed
+    """
+
+    instalment: Instalment
+    window: U32
+
+
+@dataclass(frozen=True, slots=True)
+class Former:
+    """What an instalment was at a checkpoint: None where it was not stored."""
+
+    number: U16
+    row: KeptRow | None
+
+
+Page = Annotated[tuple[Former, ...], Bounds(1, INSTALMENTS_MAX)]
+"""Instalments as they were at a checkpoint: those that one call changed first."""
 
 
 @dataclass(frozen=True, slots=True)

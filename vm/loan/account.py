@@ -32,6 +32,7 @@ class WrongDayError(InvalidInputError):
 
 
 PARTS: Final = ("penalty", "fee", "interest", "principal")  # the waterfall
+PAID_PARTS: Final = tuple(f"{part}_paid" for part in PARTS)
 
 
 class _PeriodEnd(NamedTuple):
@@ -149,7 +150,8 @@ class Account:
         period, share = self._period_end(row), self._pool_share(number)
         ahead = Motes(row.principal_paid + share)
         row = replace(row, interest=Motes(row.interest_paid + period.billed), principal_paid=ahead)
-        principal = ahead if row.closed else self._principal_of(row, period.own, is_final=self._is_final(number))
+        unbilled, is_final = self.state.unbilled, self._is_final(number)
+        principal = ahead if row.closed else self._principal_of(row, period.own, unbilled, is_final=is_final)
         self.book[number] = replace(row, principal=Motes(principal))
         self._set(
             number=number + 1,
@@ -209,10 +211,10 @@ class Account:
 
     # Principal
 
-    def _principal_of(self, row: Instalment, own_interest: int, *, is_final: bool) -> int:
+    def _principal_of(self, row: Instalment, own_interest: int, unbilled: int, *, is_final: bool) -> int:
         """Return the principal of an instalment given the interest of its own period; the final one takes all there is."""
         ahead = row.principal_paid - row.extra
-        everything = self.state.unbilled + ahead
+        everything = unbilled + ahead
         if is_final:
             return everything + row.extra
         plan = int(self.state.planned)
@@ -243,21 +245,24 @@ class Account:
 
     def _pay_due(self, left: int) -> int:
         """Pay what fell due, oldest instalment first. Returns what is left."""
-        while left and self.state.due:
-            row = self.instalment(self.state.oldest_open)
+        state, due, number = self.state, self.state.due, self.state.oldest_open
+        if not left or not due:
+            return left
+        paid = dict.fromkeys(PARTS, 0)
+        while left and due:
+            row = self.instalment(number)
             changes: dict[str, Any] = {}
-            dues: dict[str, Any] = {}
-            for part in PARTS:
-                paid = min(left, getattr(row, part) - getattr(row, f"{part}_paid"))
-                left -= paid
-                changes[f"{part}_paid"] = getattr(row, f"{part}_paid") + paid
-                dues[f"due_{part}"] = getattr(self.state, f"due_{part}") - paid
-            row_paid = replace(row, **changes)
-            if row_paid != row:
-                self.book[row.number] = row_paid
-            self._set(owed=self.state.owed + row.principal_paid - row_paid.principal_paid, **dues)
-            if not row_paid.outstanding:
-                self._set(oldest_open=row.number + 1)
+            for part, paid_part in zip(PARTS, PAID_PARTS, strict=True):
+                before = getattr(row, paid_part)
+                if some := min(left, getattr(row, part) - before):
+                    left, due, paid[part] = left - some, due - some, paid[part] + some
+                    changes[paid_part] = before + some
+            if changes:
+                self.book[number] = row = replace(row, **changes)
+            if left or not row.outstanding:
+                number += 1
+        dues = {f"due_{part}": getattr(state, f"due_{part}") - some for part, some in paid.items()}
+        self._set(owed=state.owed - paid["principal"], oldest_open=number, **dues)
         return left
 
     def _pay_ahead(self, left: int) -> tuple[int, int]:
@@ -316,23 +321,23 @@ class Account:
 
     def _pay_next(self, left: int) -> None:
         """Repay principal of the next instalments, each up to its plan; one that is full is closed."""
-        number = max(self.state.next_early, self.state.number)
+        state, repaid, next_early = self.state, 0, self.state.next_early
+        number = max(next_early, state.number)
         while left:
             row = self.instalment(number)
             is_final = number == self.terms.instalments
-            unpaid = self.accrued - self.state.taken if number == self.state.number else 0
-            goal = self._principal_of(row, row.interest_paid + unpaid, is_final=is_final)
+            unpaid = self.accrued - state.taken if number == state.number else 0
+            goal = self._principal_of(row, row.interest_paid + unpaid, state.unbilled - repaid, is_final=is_final)
             paid = min(left, goal - row.principal_paid)
-            left -= paid
-            ahead = Motes(row.principal_paid + paid)
-            if ahead == goal and goal and not is_final:
-                row = replace(row, closed=True, principal=ahead, interest=row.interest_paid)
+            left, repaid = left - paid, repaid + paid
+            changes: dict[str, Any] = {"principal_paid": Motes(row.principal_paid + paid)}
+            if changes["principal_paid"] == goal and goal and not is_final:
+                changes |= {"closed": True, "principal": Motes(goal), "interest": row.interest_paid}
             if paid:
-                self.book[number] = replace(row, principal_paid=ahead)
-                self._repay(paid)
+                self.book[number] = replace(row, **changes)
             if left:
-                number += 1
-                self._set(next_early=number)
+                number = next_early = number + 1
+        self._set(owed=state.owed - repaid, unbilled=state.unbilled - repaid, next_early=next_early)
 
     def _pay_extra(self, amount: int) -> None:
         """Repay principal on top of the plan, and plan the rest anew."""
