@@ -12,12 +12,12 @@ from ledger.types import MOTES_PER_DATR, Address, Motes
 from vm.contracts.asset import NAME as ASSET
 from vm.contracts.asset import SUPPLY, Allocation, Asset, Category, Rights, Schedule
 from vm.contracts.asset_locks import months_later
+from vm.contracts.asset_types import CARM
 
 DEV_ACCOUNTS: Final = 10
 DEV_ACCOUNT_MOTES: Final = Motes(1_000_000 * MOTES_PER_DATR)
 DEV_PARAMETERS: Final = ChainParameters(heartbeat_ms=5_000)
 
-CARM: Final = "CARM"
 CARM_DECIMALS: Final = 8
 CARM_SUPPLY: Final = Motes(10_000_000_000 * 10**CARM_DECIMALS)
 CARM_RIGHTS: Final = Rights(mintable=False, burnable=True, freezable=False, max_supply=CARM_SUPPLY)

@@ -142,7 +142,7 @@ class Model:
             self.used.add(motion.key)
             return
         person = self.people[motion.name]
-        if person.since > motion.made:
+        if person.since >= motion.made:
             raise Refusal("STALE_PROPOSAL")
         if motion.kind == "remove":
             if person.votes:

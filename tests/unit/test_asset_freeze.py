@@ -114,6 +114,13 @@ class TestFrozen:
         receipt = chain.send(ALICE, Asset.transfer, BOB.address, Motes(1))
         assert code_of(receipt) == "FROZEN"
 
+    def test_a_frozen_authority_pays_out_no_pool(self, chain: Chain) -> None:
+        """Carl decides on alice's pool; what he might have done with it is what he is frozen for."""
+        freeze(chain, who=CARL)
+        assert code_of(chain.send(CARL, Asset.release_pool, 0, Motes(5), BOB.address, "for a friend")) == "FROZEN"
+        reward = (Reward(BOB.address, Motes(5), "data"),)
+        assert code_of(chain.send(CARL, Asset.pay_rewards, 0, reward, "for a friend")) == "FROZEN"
+
     def test_an_allowance_can_be_ended(self, chain: Chain) -> None:
         told(chain.send(ALICE, Asset.approve, "DATR", BOB.address, Motes(10)))
         freeze(chain)

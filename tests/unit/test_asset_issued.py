@@ -114,6 +114,16 @@ class TestIssue:
         assert told(receipt) == [("Issued", ("MANY", BOB.address, 256 * 600))]
         assert len(chain.query(Asset.get_locks_of, "MANY")) == 256
 
+    def test_nobody_takes_the_foundation_s_symbol(self, chain: Chain) -> None:
+        """On a chain with a foundation; on any other it is a symbol like all."""
+        part = Allocation(BOB.address, Motes(5), Category.FOUNDATION, Schedule(chain.context.timestamp_ms, 0, Motes(5)), None)
+        with_foundation = founded(part)
+        allocations = (Allocation(CARL.address, Motes(1), Category.OTHER, None, None),)
+        call = Asset.issue, presets.CARM, "mine", 2, allocations, NOTHING
+        assert code_of(with_foundation.send(CARL, *call)) == "NOT_PERMITTED"
+        assert told(with_foundation.send(BOB, *call)) == [("Issued", ("CARM", BOB.address, 1))]
+        assert told(chain.send(CARL, *call)) == [("Issued", ("CARM", CARL.address, 1))]
+
     def test_unknown_assets_are_named_so(self, chain: Chain) -> None:
         for read in (Asset.get_asset, Asset.supply_of):
             with pytest.raises(ContractError, match="no asset of this symbol"):

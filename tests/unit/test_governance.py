@@ -448,6 +448,25 @@ class TestVoting:
         chain.attest("e")
         assert chain.code(voter("c"), Governance.vote, stale, True) == "STALE_PROPOSAL"
 
+    def test_not_even_where_it_took_the_name_in_the_same_block(self) -> None:
+        chain = GovernanceChain(ABCD)
+        chain.decide(ABC, Governance.propose_add_observer, "x", candidate("x"), "", None)
+        removal = chain.ok(voter("a"), Governance.propose_remove, "x", "", None)
+        chain.ok(voter("b"), Governance.vote, removal, True)
+        about_the_first, other = removal + 1, candidate("x", public_key=key_of("other"), certificate=b"other")
+        calls = (
+            ("a", chain.call(Governance.propose_promote, "x", "", None)),
+            ("b", chain.call(Governance.vote, about_the_first, True)),
+            ("c", chain.call(Governance.vote, removal, True)),
+            ("d", chain.call(Governance.propose_add_observer, "x", other, "", None)),
+            ("a", chain.call(Governance.vote, removal + 2, True)),
+            ("b", chain.call(Governance.vote, removal + 2, True)),
+        )
+        executed = chain.block(*(chain.transaction(voter(name), call) for name, call in calls))
+        assert [receipt.error for receipt in executed.receipts] == [None] * len(calls)
+        chain.attest("x")
+        assert chain.code(voter("c"), Governance.vote, about_the_first, True) == "STALE_PROPOSAL"
+
     def test_a_smaller_quorum_is_used_by_the_next_vote(self) -> None:
         """Nothing executes by itself: when a removal makes the approvals enough, any vote carries it out."""
         chain = GovernanceChain([*ABCD, "e"])

@@ -219,6 +219,7 @@ def test_reports_that_do_not_fit_are_refused() -> None:
         ({"collection": Collection((0,), partial=True, carry=True)}, OrderError.BAD_RETRY),
         ({"collection": Collection((3, 3), partial=True, carry=True)}, OrderError.BAD_RETRY),
         ({"collection": Collection((3, 2), partial=True, carry=True)}, OrderError.BAD_RETRY),
+        ({"collection": Collection((3, 367), partial=True, carry=True)}, OrderError.BAD_RETRY),
         ({"cancellation": Cancellation(CancellationRule.ANY_TIME, 1)}, OrderError.BAD_NOTICE),
         ({"cancellation": Cancellation(CancellationRule.AGREEMENT, 1)}, OrderError.BAD_NOTICE),
     ],

@@ -108,6 +108,8 @@ class Asset(Holds, Issuance, errors=AssetError, events=EVENTS):
     def approve(self, ctx: Context, symbol: Symbol, spender: Address, amount: Motes) -> None:
         """Let `spender` send up to `amount` of the caller's free money, instead of what was allowed before; 0 ends it.
 
+        What is spent of the old allowance before this is executed comes on top: to change one safely, end it first.
+
         Errors: NOT_PERMITTED (the spender is the caller), UNKNOWN_ASSET, FROZEN. Emits Approved.
         """
         self._approve(ctx, symbol, spender, amount)
@@ -248,7 +250,7 @@ class Asset(Holds, Issuance, errors=AssetError, events=EVENTS):
         """Issue a new asset; the caller is its issuer for ever.
 
         Errors: BAD_SYMBOL, ASSET_EXISTS, MAX_SUPPLY, BAD_SUPPLY (there could never be any), BAD_AMOUNT, BAD_RECIPIENT,
-        BAD_UNLOCK. Emits Issued.
+        BAD_UNLOCK, NOT_PERMITTED (CARM is the foundation's). Emits Issued.
 
         Args:
             symbol: letters A-Z and digits; no other asset may have it

@@ -4,11 +4,25 @@ import string
 from dataclasses import replace
 from typing import Final
 
+from ledger.policy import format_address
 from vm.contract import U32, Address, Context, Item, Map, Motes, require
 from vm.contracts.asset_accounts import require_recipient
 from vm.contracts.asset_events import Approved, Burned, Frozen, Issued, Minted, Spent, Unfrozen
 from vm.contracts.asset_locks import Locks
-from vm.contracts.asset_types import DATR, GOVERNANCE, MAX_UNITS, NATIVE, PAGE, Allocation, AssetError, AssetInfo, Freeze, Symbol
+from vm.contracts.asset_types import (
+    CARM,
+    DATR,
+    GOVERNANCE,
+    MAX_UNITS,
+    NATIVE,
+    PAGE,
+    Allocation,
+    AssetError,
+    AssetInfo,
+    Category,
+    Freeze,
+    Symbol,
+)
 
 _SYMBOL_CHARS: Final = frozenset(string.ascii_uppercase + string.digits)
 
@@ -33,6 +47,8 @@ class Issuance(Locks):
         symbol, rights = info.symbol, info.rights
         require(_SYMBOL_CHARS.issuperset(symbol), AssetError.BAD_SYMBOL)
         require(symbol != DATR and symbol not in self.infos, AssetError.ASSET_EXISTS)
+        if symbol == CARM and (foundation := self._foundation()) is not None:
+            require(ctx.sender == foundation, AssetError.NOT_PERMITTED, issuer=format_address(foundation))
         total, most = sum(item.amount for item in allocations), _most(info)
         require(total <= most, AssetError.MAX_SUPPLY, supply=total, limit=most)
         require(total > 0 or (rights.mintable and most > 0), AssetError.BAD_SUPPLY, have=0)
@@ -44,6 +60,10 @@ class Issuance(Locks):
         waiting = self._allot(symbol, allocations)
         ctx.emit(Issued(symbol, ctx.sender, Motes(total)))
         return waiting
+
+    def _foundation(self) -> Address | None:
+        """Return the account that holds the foundation's part of DATR; None on a chain without such a part."""
+        return next((lock.owner for lock in self._locks_of(DATR) if lock.category is Category.FOUNDATION), None)
 
     def _register(self, info: AssetInfo) -> None:
         count = self.symbol_count.get(0)

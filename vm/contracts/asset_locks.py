@@ -103,7 +103,8 @@ class Locks(Accounts):
         require(lock.authority == ctx.sender, AssetError.NOT_PERMITTED)
         require_purpose(purpose)
         require(0 < amount <= lock.amount, AssetError.BAD_AMOUNT, amount=amount, locked=lock.amount)
-        self._check_not_frozen(DATR, lock.owner)
+        for account in (lock.owner, ctx.sender):
+            self._check_not_frozen(DATR, account)
         left = Motes(lock.amount - amount)
         self.locks[DATR, number] = replace(lock, amount=left)
         self._shift(DATR, lock.owner, locked=-amount)

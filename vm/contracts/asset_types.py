@@ -12,6 +12,8 @@ from vm.abi_types import U32, U64, Bounds
 
 NAME: Final = "asset"
 DATR: Final = "DATR"
+CARM: Final = "CARM"
+"""The foundation's second token: only the account that holds the foundation's part of DATR can issue it."""
 DATR_DECIMALS: Final = 8
 SUPPLY: Final = Motes(800_000_000 * MOTES_PER_DATR)
 MAX_UNITS: Final = Motes(2**64 - 1)

@@ -72,7 +72,7 @@ class MemberChanges(MemberRegister, RuleBook, AuditRegister):
             self._save_roster(replace(roster, observers=tuple(sorted((*roster.observers, action.member_id)))))
             return
         member, created = self._member(action.member_id), proposal.created_height
-        require(member.since_height <= created, GovernanceError.STALE_PROPOSAL, since=member.since_height, proposed=created)
+        require(member.since_height < created, GovernanceError.STALE_PROPOSAL, since=member.since_height, proposed=created)
         if action.kind is ActionKind.PROMOTE:
             self._promote(ctx, roster, member)
         else:

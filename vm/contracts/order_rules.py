@@ -12,6 +12,7 @@ from vm.calendar import DAY_MS
 from vm.contract import require
 from vm.contracts.order_types import (
     RATE_UNIT,
+    RETRY_DAY_MAX,
     Amount,
     AmountKind,
     Attempt,
@@ -34,6 +35,7 @@ def check_terms(terms: Terms) -> None:
     until, days, rule = terms.until, terms.collection.retry_days, terms.cancellation
     require(until.count != 0 and until.total != 0, OrderError.BAD_END)
     require(all(a < b for a, b in zip((0, *days), days, strict=False)), OrderError.BAD_RETRY)
+    require(max(days, default=0) <= RETRY_DAY_MAX, OrderError.BAD_RETRY, day=max(days, default=0), limit=RETRY_DAY_MAX)
     require(rule.notice_days == 0 or rule.rule is CancellationRule.NOTICE, OrderError.BAD_NOTICE)
 
 

@@ -10,6 +10,8 @@ from vm.calendar import Recurrence
 
 RATE_UNIT: Final = 10_000
 RETRIES_MAX: Final = 31
+RETRY_DAY_MAX: Final = 366
+"""How long after its due day a period may be drawn by the calendar: an order that has ended ends some time."""
 NOTICE_DAYS_MAX: Final = 366
 REFERENCE_CHARS_MAX: Final = 64
 UNIT_CHARS_MAX: Final = 16
