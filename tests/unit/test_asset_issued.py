@@ -12,6 +12,7 @@ from tests.asset_toys import Keeper
 from tests.vm_harness import Account, Chain, account
 from vm.contracts.asset import SUPPLY, Allocation, Asset, AssetInfo, Category, Hold, Payment, Rights, Schedule
 from vm.contracts.asset_locks import months_later
+from vm.contracts.asset_types import CARM
 from vm.errors import ContractError
 
 ALICE, BOB, CARL = account("alice"), account("bob"), account("carl")
@@ -119,7 +120,7 @@ class TestIssue:
         part = Allocation(BOB.address, Motes(5), Category.FOUNDATION, Schedule(chain.context.timestamp_ms, 0, Motes(5)), None)
         with_foundation = founded(part)
         allocations = (Allocation(CARL.address, Motes(1), Category.OTHER, None, None),)
-        call = Asset.issue, presets.CARM, "mine", 2, allocations, NOTHING
+        call = Asset.issue, CARM, "mine", 2, allocations, NOTHING
         assert code_of(with_foundation.send(CARL, *call)) == "NOT_PERMITTED"
         assert told(with_foundation.send(BOB, *call)) == [("Issued", ("CARM", BOB.address, 1))]
         assert told(chain.send(CARL, *call)) == [("Issued", ("CARM", CARL.address, 1))]
@@ -135,8 +136,8 @@ class TestIssue:
         holders = presets.CarmHolders(*(account(name).address for name in names))
         arguments = presets.carm_issue(holders, chain.context.timestamp_ms)
         told(chain.send(ALICE, Asset.issue, *arguments))
-        part = presets.CARM_SUPPLY // 100
-        assert chain.query(Asset.supply_of, "CARM") == presets.CARM_SUPPLY
+        part = CARM_SUPPLY // 100
+        assert chain.query(Asset.supply_of, "CARM") == CARM_SUPPLY
         assert money(chain, holders.team, "CARM") == (0, 0, 15 * part)
         freed = []
         for _ in range(25):
