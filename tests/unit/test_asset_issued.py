@@ -136,8 +136,8 @@ class TestIssue:
         holders = presets.CarmHolders(*(account(name).address for name in names))
         arguments = presets.carm_issue(holders, chain.context.timestamp_ms)
         told(chain.send(ALICE, Asset.issue, *arguments))
-        part = CARM_SUPPLY // 100
-        assert chain.query(Asset.supply_of, "CARM") == CARM_SUPPLY
+        part = presets.CARM_SUPPLY // 100
+        assert chain.query(Asset.supply_of, "CARM") == presets.CARM_SUPPLY
         assert money(chain, holders.team, "CARM") == (0, 0, 15 * part)
         freed = []
         for _ in range(25):
