@@ -76,8 +76,8 @@ class Model:
     state: str = "PENDING"
     held: int = HELD
     start: tuple[int, int] | None = None
-    last: list[int] = field(default_factory=list)  # sequence, time, meter, end of charging
-    stop: tuple[int, int, int] | None = None
+    came: dict[int, tuple[int, int, bool]] = field(default_factory=dict)  # meter, time, charging: the first of each number
+    stop: tuple[int, int, int, int] | None = None  # meter, time, end of charging, how many readings
     cancelled_ms: int | None = None
     ended_ms: int = 0
     paid: int = 0
@@ -96,12 +96,36 @@ class Model:
         cancelled = self.state == "INVALID" and self.cancelled_ms is not None and now_ms <= self.deadline_ms
         return cancelled and authorized_ms - CLOCK_TOLERANCE_MS <= at_s * 1_000 <= (self.cancelled_ms or 0)
 
-    def report(self, meter_wh: int, at_s: int) -> None:
-        """Take a report's values where they are good."""
-        if meter_wh >= self.last[2]:
-            self.last[2] = meter_wh
-        if at_s >= self.last[1]:
-            self.last[1] = at_s
+    @property
+    def before_a_gap(self) -> int:
+        """How many readings came without one missing before them."""
+        return next(number for number in range(len(self.came) + 1) if number + 1 not in self.came)
+
+    @property
+    def has_ended(self) -> bool:
+        return self.stop is not None and self.before_a_gap >= self.stop[3]
+
+    def read(self, sequence: int, meter_wh: int, at_s: int, charging: bool) -> None:
+        """Take a reading, unless it came already, or comes after the end."""
+        if sequence and (self.stop is None or sequence <= self.stop[3]):
+            self.came.setdefault(sequence, (meter_wh, at_s, charging))
+
+    def end_with(self, stop: tuple[int, int, int, int]) -> None:
+        """Take the first report of the end; what waits is no longer waited for where it is beyond that."""
+        counted = max(self.before_a_gap, stop[3])
+        self.stop, self.came = stop, {number: each for number, each in self.came.items() if number <= counted}
+
+    def totals(self) -> tuple[int, int]:
+        """Energy and seconds parked, of all that came, in the order of the numbers; good values only grow."""
+        assert self.start is not None
+        (start_s, start_wh), (at_s, meter_wh), charged_s = self.start, self.start, self.start[0]
+        for _, (reading_wh, reading_s, charging) in sorted(self.came.items()):
+            at_s, meter_wh = max(at_s, reading_s), max(meter_wh, reading_wh)
+            charged_s = at_s if charging else charged_s
+        if self.stop is not None:
+            at_s, meter_wh = max(at_s, self.stop[1]), max(meter_wh, self.stop[0])
+            charged_s = min(max(self.stop[2], start_s), at_s)
+        return meter_wh - start_wh, at_s - charged_s
 
     def may_be_disputed(self, now_ms: int) -> bool:
         """Once, until the deadline or not long after the end."""
@@ -175,7 +199,7 @@ class World:
 
     def go_on(self, model: Model) -> None:
         """After a dispute: settle an open session that has ended meanwhile."""
-        if model.state == "ACTIVE" and (model.stop is not None or self.at_ms > model.deadline_ms):
+        if model.state == "ACTIVE" and (model.has_ended or self.at_ms > model.deadline_ms):
             self.settle(model)
             model.bill_disputed = True
 
@@ -183,7 +207,7 @@ class World:
         """Do what settling does, by hand."""
         assert model.start is not None
         if cost is None:
-            cost = expected_cost(model.last[2] - model.start[1], model.last[1] - model.last[3])
+            cost = expected_cost(*model.totals())
         model.paid = min(cost, model.held)
         model.owed = cost - model.paid
         for account_of, part in model.parts(model.paid).items():

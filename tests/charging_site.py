@@ -123,10 +123,12 @@ class Site:
         self.ok(self.station, Charging.start, session_id, "tx-1", meter_wh, NOON)
         return session_id
 
-    def stop(self, session_id: bytes, meter_wh: int, hours: int = 1, charged: int = 1, reason: str = "Local") -> Receipt:
-        """Report the end of a session, so many hours after noon."""
+    def stop(
+        self, session_id: bytes, meter_wh: int, hours: int = 1, charged: int = 1, reason: str = "Local", readings: int = 0
+    ) -> Receipt:
+        """Report the end of a session, so many hours after noon and after so many readings."""
         end, charging_end = NOON + hours * HOUR, NOON + charged * HOUR
-        return self.ok(self.station, Charging.stop, session_id, meter_wh, end, charging_end, reason)
+        return self.ok(self.station, Charging.stop, session_id, meter_wh, end, charging_end, reason, readings)
 
     def settled(self, meter_wh: int = 1_010_000, hours: int = 1, charged: int = 1) -> bytes:
         """Play a session that began at noon with 1,000 kWh on the meter."""

@@ -49,14 +49,17 @@ class _Used:
         self.quantities[place] = self.quantities.get(place, 0) + quantity
 
 
-def price_profile(tariff: Tariff, profile: SessionProfile, on_work: OnWork = lambda _work: None) -> Cost:
+def price_profile(
+    tariff: Tariff, profile: SessionProfile, on_work: OnWork = lambda _work: None, schedule: Schedule | None = None
+) -> Cost:
     """Return what a session costs. Without restrictions this is `price_session` of its totals.
 
-    `on_work` is called before each charging period; what it raises ends the pricing.
+    `on_work` is called before each charging period; what it raises ends the pricing. `schedule` is the tariff's, where the
+    caller has it already.
     """
     if not tariff.restricted:
         return price_session(tariff, (profile.period(),))
-    schedule = Schedule(tariff)
+    schedule = schedule or Schedule(tariff)
     used = _Used()
     for stretch in profile.stretches():
         for period in _periods(schedule, profile, stretch, on_work):
@@ -66,13 +69,12 @@ def price_profile(tariff: Tariff, profile: SessionProfile, on_work: OnWork = lam
     return bill(tariff, [(used.components[place], quantity) for place, quantity in sorted(used.quantities.items()) if quantity])
 
 
-def is_needed(tariff: Tariff, profile: SessionProfile, on_work: OnWork = lambda _work: None) -> bool:
+def is_needed(schedule: Schedule, profile: SessionProfile, on_work: OnWork = lambda _work: None) -> bool:
     """Return whether the price of a session can depend on the reading before the last of its points, which are 3 at least.
 
     It cannot where the same elements apply from the reading before to the one after, and neither energy nor power passes a limit:
     which elements apply is then a matter of the time alone, so they stay the same whenever the energy was drawn.
     """
-    schedule = Schedule(tariff)
     before, after = (Stretch(*points) for points in pairwise(profile.points[-3:]))
     energy, energy_after, _ = schedule.levels(before)
     if not (before.seconds and after.seconds) or energy != energy_after or schedule.levels(before) != schedule.levels(after):

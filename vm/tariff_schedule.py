@@ -8,6 +8,7 @@ from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from math import floor
+from operator import attrgetter
 from typing import Final, NewType
 
 from vm.pricing import Exact
@@ -18,6 +19,16 @@ from vm.tariff_restrictions import DAY_S, WEEK_S, Restrictions
 Elements = NewType("Elements", int)
 """A set of a tariff's elements, as bits."""
 
+_other_limits: Final = attrgetter(
+    "start_day",
+    "end_day",
+    "min_kwh_e4",
+    "max_kwh_e4",
+    "min_power_e4",
+    "max_power_e4",
+    "min_duration_s",
+    "max_duration_s",
+)
 _MONDAY_S: Final = 4 * DAY_S  # 1970-01-01 was a Thursday
 E4_KWH_PER_WH: Final = 10
 _E4_KW_SECONDS_PER_WH: Final = 36_000  # 1 Wh in a second is 3,600 W, and 1/10,000 kW is 0.1 W
@@ -145,8 +156,7 @@ class Schedule:
 
 def _restricts_otherwise(restrictions: Restrictions) -> bool:
     """Return whether these depend on more than the time of day and the day of the week."""
-    times = Restrictions(restrictions.start_time_min, restrictions.end_time_min, weekdays=restrictions.weekdays)
-    return restrictions != times
+    return any(value is not None for value in _other_limits(restrictions))
 
 
 def _values(stated: list[tuple[int, Restrictions]], *names: str) -> list[int]:

@@ -32,12 +32,14 @@ from tests.vm_harness import TREASURY, Account
 from vm.contracts.asset import Asset
 from vm.contracts.charging import Charging
 from vm.contracts.charging_records import Measured, Outcome
-from vm.contracts.charging_types import RECLAIM_MS, RESOLVE_MS, SESSION_MS
+from vm.contracts.charging_types import AHEAD_MAX, RECLAIM_MS, RESOLVE_MS, SESSION_MS
 
 times = st.integers(NOON - 60, NOON + 7_200)
 meters = st.integers(-1, 12_000)
 start_meters = st.integers(0, 3_000)
 rarely = st.integers(0, 9).map(lambda number: number == 9)
+sequences = st.integers(0, 9).map(lambda number: number if number < 8 else number * AHEAD_MAX)
+how_many = st.sampled_from([0, 0, 0, 1, 2, 3, 2**32 - 1])
 places = st.sampled_from(PLACES)
 
 
@@ -116,49 +118,42 @@ class ChargingMachine(World, RuleBasedStateMachine):
         expected = not foreign and (fresh or model.start == (at_s, meter_wh))
         self.send(expected, self.sender(model, foreign), Charging.start, session_id, "tx", meter_wh, at_s)
         if expected and fresh:
-            model.state, model.start, model.last = "ACTIVE", (at_s, meter_wh), [0, at_s, meter_wh, at_s]
+            model.state, model.start = "ACTIVE", (at_s, meter_wh)
 
-    @rule(session_id=ids, foreign=rarely, sequence=st.integers(0, 9), meter_wh=meters, at_s=times, charging=st.booleans())
+    @rule(session_id=ids, foreign=rarely, sequence=sequences, meter_wh=meters, at_s=times, charging=st.booleans())
     def meter(self, session_id: bytes, foreign: bool, sequence: int, meter_wh: int, at_s: int, charging: bool) -> None:
         self.turn(session_id)
         model = self.models[session_id]
-        expected = not foreign and model.start is not None
+        counts = model.state == "ACTIVE" and (model.stop is None or sequence <= model.stop[3])
+        too_far = counts and sequence > model.before_a_gap + AHEAD_MAX
+        expected = not foreign and model.start is not None and not too_far
         args = (session_id, sequence, meter_wh, at_s, charging)
         self.send(expected, self.sender(model, foreign), Charging.meter, *args)
-        if not expected or model.state != "ACTIVE" or model.stop is not None:
+        if not expected or model.state != "ACTIVE":
             return
-        assert model.start is not None
-        if sequence > model.last[0]:
-            model.report(meter_wh, at_s)
-            model.last[0] = sequence
-            if charging:
-                model.last[3] = model.last[1]
-        elif charging and model.start[0] <= at_s <= model.last[1]:
-            model.last[3] = max(model.last[3], at_s)
+        model.read(sequence, meter_wh, at_s, charging)
+        if model.has_ended and model.lapses_ms is None:
+            self.settle(model)
 
-    @rule(session_id=ids, foreign=rarely, meter_wh=meters, at_s=times, charging_end_s=times)
-    def stop(self, session_id: bytes, foreign: bool, meter_wh: int, at_s: int, charging_end_s: int) -> None:
+    @rule(session_id=ids, foreign=rarely, meter_wh=meters, at_s=times, charging_end_s=times, readings=how_many)
+    def stop(self, session_id: bytes, foreign: bool, meter_wh: int, at_s: int, charging_end_s: int, readings: int) -> None:
         self.turn(session_id)
         model = self.models[session_id]
         sender = self.sender(model, foreign)
         state = "FOREIGN" if foreign else model.state
-        args = (session_id, meter_wh, at_s, charging_end_s, "Local")
+        args = (session_id, meter_wh, at_s, charging_end_s, "Local", readings)
         receipt = self.send(state != "PENDING", sender, Charging.stop, *args)
         names = [event.name for event in receipt.events]
-        stop = (meter_wh, at_s, charging_end_s)
+        stop = (meter_wh, at_s, charging_end_s, readings)
         if state in ("FOREIGN", "INVALID"):
             assert names == ["StopQuarantined"]
         elif model.stop == stop:
             assert names == []
-        elif state == "COMPLETED":
+        elif state == "COMPLETED" or model.stop is not None:
             self.other_end(model, names)
-        elif model.stop is not None:
-            assert names == ["StopDisputed"]
         elif state == "ACTIVE" and model.start is not None:
-            model.report(meter_wh, at_s)
-            model.last[3] = min(max(charging_end_s, model.start[0]), model.last[1])
-            model.stop = stop
-            if model.lapses_ms is None:
+            model.end_with(stop)
+            if model.has_ended and model.lapses_ms is None:
                 self.settle(model)
             else:
                 assert names == ["StopDeferred"]
@@ -166,7 +161,7 @@ class ChargingMachine(World, RuleBasedStateMachine):
             assert self.send(True, sender, Charging.stop, *args).events == ()
 
     def other_end(self, model: Model, names: list[str]) -> None:
-        """A settled session's station reported another end."""
+        """A station reported another end."""
         if model.lapses_ms is not None:
             assert names == ["StopDisputed"]
         elif model.may_be_disputed(self.at_ms):
@@ -195,7 +190,7 @@ class ChargingMachine(World, RuleBasedStateMachine):
         at_s = (model.deadline_ms - SESSION_MS) // 1_000 + ago_s
         if model.start is None and at_s * 1_000 <= self.at_ms and model.may_start(self.at_ms, at_s):
             self.start(session_id, False, meter_wh, at_s)
-            self.stop(session_id, False, meter_wh + energy_wh, at_s, at_s)
+            self.stop(session_id, False, meter_wh + energy_wh, at_s, at_s, 0)
 
     @rule(session_id=ids, payer=st.sampled_from([*DRIVERS]), amount=st.integers(0, HELD))
     def square(self, session_id: bytes, payer: Account, amount: int) -> None:
@@ -309,12 +304,12 @@ class ChargingMachine(World, RuleBasedStateMachine):
             self.cancel(session_id, False)
         self.start(session_id, False, 1_000, at_s)
         if ends:
-            self.stop(session_id, False, 1_000 + energy_wh, at_s, at_s)
+            self.stop(session_id, False, 1_000 + energy_wh, at_s, at_s, 0)
         if pays:
             self.pay_debt(session_id, who[0])
         self.resolve(session_id, outcome, (at_s - 3_600, 2_000), lasts, spent)
         if not ends:
-            self.stop(session_id, False, 1_000 + energy_wh, at_s, at_s)
+            self.stop(session_id, False, 1_000 + energy_wh, at_s, at_s, 0)
             self.resolve(session_id, Outcome.CORRECTED, (at_s - 3_600, 2_000), lasts, spent)
         if not spent:
             return session_id

@@ -1,73 +1,105 @@
-"""A station that was offline sends its readings in any order, some twice: the price is that of all of them in order.
+"""A station's reports arrive in any order, some of them twice: what a session costs is what it costs with all of them in order.
 
-Except where it depends on power: a reading that changed nothing when it came is not kept, and could tell more of the power after
-one that it overtook.
+The end among them, and whatever the readings say: several of one second, a meter or a clock that goes back.
 """
 
 import json
-from dataclasses import replace
-from typing import Any
+from typing import Any, NamedTuple
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ledger.types import Motes
+from ledger.block import Status
+from ledger.transaction import Call
+from ledger.types import MOTES_PER_DATR
+from tests.charging_site import Site, site_with
 from tests.property.test_session_pricing import SATURDAY_NIGHT, tariffs
-from vm.contracts.charging_pricing import price, with_end, with_overtaken, with_reading
-from vm.contracts.charging_types import MeterPoint, Progress, Start, TariffTerms
+from vm.contracts.charging import Charging
+from vm.contracts.charging_records import Cdr
+from vm.contracts.charging_types import SESSION_MS, SessionStatus, TariffTerms
 from vm.tariff import parse_tariff
 
-START = Start("tx", 1_000_000, SATURDAY_NIGHT)
-FIRST = Progress(0, START.at_s, START.meter_wh, START.at_s, Motes(0))
-Reading = tuple[int, MeterPoint, bool]
+START_WH = 1_000_000
+STOP = 0
+"""The number of the end among the reports; readings count from 1."""
 
-growth = st.lists(st.tuples(st.integers(1, 400), st.integers(0, 400), st.booleans()), min_size=1, max_size=12)
-
-
-def without_power(document: Any) -> Any:
-    """Return a tariff that does not look at power."""
-    for element in document["elements"]:
-        limits = element.get("restrictions", {})
-        left = {name: value for name, value in limits.items() if not name.endswith("_power")}
-        element.pop("restrictions", None)
-        if left:
-            element["restrictions"] = left
-    return document
+seconds = st.one_of(st.just(0), st.integers(0, 400), st.integers(-60, 400))
+energy_wh = st.one_of(st.just(0), st.integers(0, 400), st.integers(-60, 400))
+steps = st.lists(st.tuples(seconds, energy_wh, st.booleans()), min_size=1, max_size=12)
 
 
-def readings_of(steps: list[tuple[int, int, bool]]) -> list[Reading]:
-    """Return what a station reads, numbered, each so many seconds and Wh after the one before."""
-    at_s, meter_wh, found = START.at_s, START.meter_wh, []
-    for number, (seconds, energy_wh, charging) in enumerate(steps, 1):
+class Reported(NamedTuple):
+    """What a station says at a moment."""
+
+    at_s: int
+    meter_wh: int
+    charging: bool
+
+
+def site_of(document: Any) -> Site:
+    site = site_with(TariffTerms.of(parse_tariff(json.dumps({**document, "preauthorize_amount": 1})), 60))
+    site.chain.advance(SATURDAY_NIGHT * 1_000 + SESSION_MS // 2 - site.chain.context.timestamp_ms)
+    return site
+
+
+def reports_of(found: list[tuple[int, int, bool]], end: tuple[int, int, bool]) -> dict[int, Reported]:
+    """Return what a station reports, by number: each so many seconds and Wh after the one before; the end is the last."""
+    at_s, meter_wh, reports = SATURDAY_NIGHT, START_WH, {}
+    for number, (seconds, energy_wh, charging) in enumerate([*found, end], 1):
         at_s, meter_wh = at_s + seconds, meter_wh + energy_wh
-        found.append((number, MeterPoint(at_s, meter_wh), charging))
-    return found
+        reports[number % (len(found) + 1)] = Reported(at_s, meter_wh, charging)
+    return reports
 
 
-def told(terms: TariffTerms, readings: list[Reading]) -> Progress:
-    """Return where a session stands after these reports, as the contract takes them."""
-    last = FIRST
-    for number, point, charging in readings:
-        if number > last.sequence:
-            charging_end_s = point.at_s if charging else last.charging_end_s
-            now = Progress(number, point.at_s, point.meter_wh, charging_end_s, Motes(0))
-            last = with_reading(terms, START, last, now, lambda _gas: None)
-        else:
-            last = with_overtaken(terms, START, last, point, charging, lambda _gas: None)
-    return last
+def calls_of(site: Site, session_id: bytes, reports: dict[int, Reported]) -> dict[int, Call]:
+    """Return the station's calls, by number."""
+    end = reports[STOP]
+    charging_end_s = end.at_s - (0 if end.charging else 60)
+    stop = site.chain.call(Charging.stop, session_id, end.meter_wh, end.at_s, charging_end_s, "Local", len(reports) - 1)
+    readings = {number: (each.meter_wh, each.at_s, each.charging) for number, each in reports.items() if number != STOP}
+    return {STOP: stop} | {
+        number: site.chain.call(Charging.meter, session_id, number, *each) for number, each in readings.items()
+    }
 
 
-def billed(terms: TariffTerms, last: Progress) -> tuple[Any, Any]:
-    """Return what the session costs now, and if it stopped a minute later."""
-    end = replace(last, at_s=last.at_s + 60, meter_wh=last.meter_wh + 9, charging_end_s=last.at_s + 30)
-    stopped = with_end(terms, last, end)
-    return tuple(price(terms, START, each, lambda _gas: None) for each in (last, stopped))  # type: ignore[return-value]
+def play(site: Site, driver: str, reports: dict[int, Reported], order: list[int]) -> bytes:
+    """Report a driver's session in this order, all in one block, which whoever proposes it orders; nothing is refused."""
+    session_id = site.authorize(site.chain.account(driver, MOTES_PER_DATR))
+    site.ok(site.station, Charging.start, session_id, "tx", START_WH, SATURDAY_NIGHT)
+    calls = calls_of(site, session_id, reports)
+    receipts = site.chain.block(
+        *(site.chain.transaction(site.station, calls[each], gas_limit=5_000_000) for each in order)
+    ).receipts
+    assert {receipt.status for receipt in receipts} <= {Status.SUCCEEDED}, [receipt.error for receipt in receipts]
+    return session_id
 
 
-@settings(max_examples=100, deadline=None)
-@given(tariffs.map(without_power), growth, st.data())
-def test_readings_in_any_order_cost_what_they_cost_in_order(document: Any, steps: Any, data: st.DataObject) -> None:
-    terms = TariffTerms.of(parse_tariff(json.dumps(document)), 60)
-    readings = readings_of(steps)
-    shuffled = data.draw(st.permutations([*readings, *data.draw(st.lists(st.sampled_from(readings), max_size=4))]))
-    assert billed(terms, told(terms, shuffled)) == billed(terms, told(terms, readings))
+def bill(site: Site, session_id: bytes) -> tuple[Any, ...]:
+    """Return all that a record says of what was used and what it costs."""
+    cdr: Cdr = site.cdr(session_id)
+    used = cdr.energy_wh, cdr.charging_s, cdr.parking_s, cdr.end_s, cdr.stop
+    return *used, cdr.lines, cdr.total_excl_vat, cdr.total_vat, cdr.total_incl_vat, cdr.flags
+
+
+@settings(max_examples=60, deadline=None)
+@given(tariffs, steps, st.tuples(seconds, energy_wh, st.booleans()), st.data())
+def test_reports_in_any_order_cost_what_they_cost_in_order(document: Any, found: Any, end: Any, data: st.DataObject) -> None:
+    site, reports = site_of(document), reports_of(found, end)
+    in_order = [*range(1, len(reports)), STOP]
+    again = data.draw(st.lists(st.sampled_from(in_order), max_size=4))
+    shuffled = data.draw(st.permutations([*in_order, *again]))
+    one, other = play(site, "ann", reports, shuffled), play(site, "ben", reports, in_order)
+    assert bill(site, one) == bill(site, other)
+
+
+@settings(max_examples=30, deadline=None)
+@given(tariffs, steps, st.tuples(seconds, energy_wh, st.booleans()), st.data())
+def test_so_do_those_of_which_some_never_arrive_at_the_deadline(document: Any, found: Any, end: Any, data: st.DataObject) -> None:
+    """With the end among those that do, or not."""
+    site, reports = site_of(document), reports_of(found, end)
+    arrive = sorted(data.draw(st.sets(st.sampled_from(sorted(reports)), max_size=len(reports) - 1)))
+    shuffled = data.draw(st.permutations(arrive))
+    played = play(site, "ann", reports, shuffled), play(site, "ben", reports, arrive)
+    site.wait(SESSION_MS)
+    assert {site.session(each).status for each in played} == {SessionStatus.COMPLETED}
+    assert bill(site, played[0]) == bill(site, played[1])

@@ -13,11 +13,12 @@ from hypothesis import strategies as st
 
 from ledger.codec import decode, encode
 from ledger.types import Motes
-from vm.contracts.charging_pricing import price, with_end, with_reading
+from vm.contracts.charging_pricing import Pricer
 from vm.contracts.charging_types import Progress, Start, TariffTerms
 from vm.session_pricing import is_needed, price_profile
 from vm.session_profile import Point, SessionProfile
 from vm.tariff import Tariff, parse_tariff
+from vm.tariff_schedule import Schedule
 
 UNITS = {"FLAT": 1, "ENERGY": 1_000, "TIME": 3_600, "PARKING_TIME": 3_600}
 DAYS = ("MONDAY", "TUESDAY", "WEDNESDAY", "THURSDAY", "FRIDAY", "SATURDAY", "SUNDAY")
@@ -193,7 +194,7 @@ def test_cutting_a_session_at_any_second_changes_nothing(document: Any, profile:
 @given(tariffs, profiles(longest_s=3 * 86_400))
 def test_a_reading_that_is_not_needed_changes_nothing(document: Any, profile: SessionProfile) -> None:
     tariff = parse_tariff(json.dumps(document))
-    if len(profile.points) < 3 or is_needed(tariff, profile):
+    if len(profile.points) < 3 or is_needed(Schedule(tariff), profile):
         return
     points = (*profile.points[:-2], profile.points[-1])
     without = SessionProfile(profile.charging_end_s, points, profile.utc_offset_minutes)
@@ -217,19 +218,20 @@ def test_the_readings_a_contract_keeps_give_the_price_of_all_of_them(document: A
     terms = TariffTerms.of(parse_tariff(json.dumps(document)), 60)
     start = Start("tx", 1_000_000, SATURDAY_NIGHT)
     last = Progress(0, start.at_s, start.meter_wh, start.at_s, Motes(0))
-    points, gas = [Point(start.at_s, 0)], list[int]()
+    points, pricer = [Point(start.at_s, 0)], Pricer(terms, lambda _gas: None)
     for number, (seconds, energy_wh, charging) in enumerate(reports):
         at_s, meter_wh = last.at_s + seconds, last.meter_wh + energy_wh
         is_stop = number == len(reports) - 1
         if is_stop:
             charged_s = data.draw(st.integers(start.at_s, at_s))
-            now = with_end(terms, last, replace(last, at_s=at_s, meter_wh=meter_wh, charging_end_s=charged_s))
+            now = pricer.with_end(last, replace(last, at_s=at_s, meter_wh=meter_wh, charging_end_s=charged_s))
             if charged_s < at_s and (last.at_s < charged_s or not last.sequence):
                 points.append(Point(charged_s, meter_wh - start.meter_wh))
         else:
-            now = Progress(number + 1, at_s, meter_wh, at_s if charging else last.charging_end_s, Motes(0))
-            now = with_reading(terms, start, last, now, gas.append)
+            charged_s = at_s if charging else last.charging_end_s
+            now = replace(last, sequence=number + 1, at_s=at_s, meter_wh=meter_wh, charging_end_s=charged_s)
+            now = pricer.with_reading(start, last, now)
         points.append(Point(at_s, meter_wh - start.meter_wh))
         everything = SessionProfile(now.charging_end_s, tuple(points), 60)
-        assert price(terms, start, now, gas.append) == price_profile(terms.to_price_with(), everything)
+        assert pricer.price(start, now) == price_profile(terms.to_price_with(), everything)
         last = now

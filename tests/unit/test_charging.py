@@ -97,7 +97,7 @@ class TestFlow:
         assert [(line.dimension.value, line.quantity) for line in cdr.lines] == [
             ("FLAT", 1), ("ENERGY", 10_000), ("TIME", HOUR), ("PARKING_TIME", HOUR)
         ]  # fmt: skip
-        assert cdr.stop == Stop(1_010_000, NOON + 2 * HOUR, NOON + HOUR, "Local")
+        assert cdr.stop == Stop(1_010_000, NOON + 2 * HOUR, NOON + HOUR, "Local", 0)
         assert cdr.flags == ()
         assert (cdr.number, cdr.session_id, cdr.kind, cdr.refers_to) == (1, session_id, CdrKind.CHARGE, None)
         assert (cdr.operator, cdr.operator_id, cdr.station_id) == (OPERATOR.address, "DE*DTC", "DE*DTC*E1")
@@ -131,7 +131,7 @@ class TestFlow:
         assert site.code(site.driver, Charging.start, session_id, "tx", 0, NOON) == "NOT_PERMITTED"
         site.ok(site.station, Charging.start, session_id, "tx", 0, NOON)
         assert site.code(site.driver, Charging.meter, session_id, 1, 0, NOON, True) == "NOT_PERMITTED"
-        assert site.code(site.driver, Charging.stop, session_id, 0, NOON, NOON, "") == "UNKNOWN_STATION"
+        assert site.code(site.driver, Charging.stop, session_id, 0, NOON, NOON, "", 0) == "UNKNOWN_STATION"
         assert site.code(site.driver, Charging.authorize, OPERATOR.address, *site.agreed()[1:]) == "UNKNOWN_STATION"
 
     def test_without_the_money_there_is_no_session(self, site: Site) -> None:
@@ -141,7 +141,7 @@ class TestFlow:
     def test_reports_out_of_their_place_are_refused_with_a_reason(self, site: Site) -> None:
         session_id = site.authorize()
         assert site.code(site.station, Charging.meter, session_id, 1, 0, NOON, True) == "NOT_STARTED"
-        assert site.code(site.station, Charging.stop, session_id, 0, NOON, NOON, "") == "NOT_STARTED"
+        assert site.code(site.station, Charging.stop, session_id, 0, NOON, NOON, "", 0) == "NOT_STARTED"
         assert site.code(site.station, Charging.start, UNKNOWN, "tx", 0, NOON) == "UNKNOWN_SESSION"
         assert site.code(site.station, Charging.meter, UNKNOWN, 1, 0, NOON, True) == "UNKNOWN_SESSION"
 
@@ -199,7 +199,7 @@ class TestLateStartAfterCancel:
         site.ok(site.station, Charging.start, session_id, "tx-1", 0, start_s)
         receipt = site.ok(site.station, Charging.meter, session_id, 1, 5_000, start_s + 1_800, True)
         assert events_of(receipt) == ["SessionUpdated", "StopRequested"], "nothing is held any more"
-        site.ok(site.station, Charging.stop, session_id, 10_000, start_s + HOUR, start_s + HOUR, "Local")
+        site.ok(site.station, Charging.stop, session_id, 10_000, start_s + HOUR, start_s + HOUR, "Local", 0)
         cdr = site.cdr(session_id)
         assert (cdr.total_incl_vat, cdr.debt) == (9 * MOTES_PER_DATR, 9 * MOTES_PER_DATR)
         assert (cdr.held, cdr.paid, cdr.released) == (HELD, 0, HELD)
@@ -221,14 +221,14 @@ class TestLateStartAfterCancel:
         denied, denied_s, _ = self.cancelled(site)
         site.ok(site.station, Charging.cancel, denied)
         assert site.code(site.station, Charging.start, denied, "tx", 0, denied_s) == "SESSION_ENDED"
-        assert events_of(site.ok(site.station, Charging.stop, denied, 5, denied_s, denied_s, "")) == ["StopQuarantined"]
+        assert events_of(site.ok(site.station, Charging.stop, denied, 5, denied_s, denied_s, "", 0)) == ["StopQuarantined"]
         site.chain.advance(SESSION_MS)
         assert site.code(site.station, Charging.start, late, "tx", 0, start_s) == "SESSION_ENDED"
-        assert events_of(site.ok(site.station, Charging.stop, late, 5, start_s, start_s, "")) == ["StopQuarantined"]
+        assert events_of(site.ok(site.station, Charging.stop, late, 5, start_s, start_s, "", 0)) == ["StopQuarantined"]
 
     def test_reports_that_overtook_the_start_are_repeated_not_lost(self, site: Site) -> None:
         session_id, start_s, end_s = self.cancelled(site)
-        stop = (session_id, 10_000, end_s, end_s, "Local")
+        stop = (session_id, 10_000, end_s, end_s, "Local", 0)
         assert site.code(site.station, Charging.meter, session_id, 1, 5_000, start_s, True) == "NOT_STARTED"
         assert site.code(site.station, Charging.stop, *stop) == "NOT_STARTED"
         site.ok(site.station, Charging.start, session_id, "tx", 0, start_s)

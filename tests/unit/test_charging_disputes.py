@@ -317,7 +317,7 @@ class TestOpenSessions:
         at_s = site.session(session_id).deadline_ms // 1_000 - SESSION_MS // 1_000
         site.ok(site.station, Charging.start, session_id, "tx", 0, at_s)
         site.resolve(disputed(site, session_id), Outcome.CREDITED)
-        receipt = site.ok(site.station, Charging.stop, session_id, 10_000, at_s + 60, at_s + 60, "")
+        receipt = site.ok(site.station, Charging.stop, session_id, 10_000, at_s + 60, at_s + 60, "", 0)
         assert events_of(receipt) == ["StopQuarantined"]
         assert site.chain.query(Charging.debt, site.driver.address) == 0
 
@@ -350,7 +350,7 @@ class TestOpenSessions:
     def test_what_is_too_much_for_the_calendar_then_anybody_may_settle(self) -> None:
         site = site_with(MANY_RULES)
         session_id = self.running(site)
-        month = (session_id, 1_070_000, NOON + 29 * 24 * HOUR, NOON + 29 * 24 * HOUR, "Local")
+        month = (session_id, 1_070_000, NOON + 29 * 24 * HOUR, NOON + 29 * 24 * HOUR, "Local", 0)
         site.chain.advance(SESSION_MS - 120_000)
         [receipt] = site.chain.block(self.paid(site, Charging.stop, *month)).receipts
         assert events_of(receipt) == ["StopDeferred"]

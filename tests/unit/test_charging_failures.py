@@ -30,6 +30,7 @@ from vm.contracts.charging import Charging
 from vm.contracts.charging_parties import Station
 from vm.contracts.charging_records import CdrKind, Outcome
 from vm.contracts.charging_types import (
+    AHEAD_MAX,
     CLOCK_TOLERANCE_MS,
     DISPUTE_MS,
     METER_WH_MAX,
@@ -37,6 +38,7 @@ from vm.contracts.charging_types import (
     SESSION_MS,
     Flag,
     SessionStatus,
+    Stop,
     TariffTerms,
 )
 from vm.gas import SCHEDULED_GAS_LIMIT
@@ -51,6 +53,9 @@ LATE = parse_tariff(
     "preauthorize_amount": 20}"""
 )
 """Energy is dearer after an hour: it matters when it was drawn."""
+
+
+END = NOON + 2 * HOUR
 
 
 @pytest.fixture
@@ -119,7 +124,7 @@ class TestFundsWillRunOut:
         owned = [site.ok(site.driver, Charging.authorize, *args).results[0] for _ in range(12)]
         for each in owned:
             site.ok(own, Charging.start, each, "tx", 0, NOON)
-            site.ok(own, Charging.stop, each, ENERGY_WH_MAX, NOON, NOON, "")
+            site.ok(own, Charging.stop, each, ENERGY_WH_MAX, NOON, NOON, "", 0)
         assert site.chain.query(Charging.debt, site.driver.address) == 2**64 - 1
         site.stop(honest, 40_000)
         assert site.money(OPERATOR) == (HELD, 0)
@@ -168,31 +173,127 @@ class TestStationOffline:
             site.wait(SESSION_MS)
         assert site.cdr(session_id).total_incl_vat == (33 + 60) * MOTES_PER_DATR // 10
 
-    def test_an_overtaken_reading_that_contradicts_the_others_tells_nothing(self) -> None:
-        site = site_with(TariffTerms.of(LATE))
-        session_id = site.started(meter_wh=0)
-        site.ok(site.station, Charging.meter, session_id, 5, 9_000, NOON + 2 * HOUR, True)
-        before = site.session(session_id)
-        for meter_wh, after_s in ((9_001, HOUR), (-1, -1), (-1, HOUR), (0, 3 * HOUR), (9_000, 2 * HOUR)):
-            receipt = site.ok(site.station, Charging.meter, session_id, 2, meter_wh, NOON + after_s, True)
-            assert receipt.events == ()
-        assert site.session(session_id) == before
+    def meter(self, site: Site, session_id: bytes, number: int, meter_wh: int, after_s: int = 60) -> list[str]:
+        return events_of(site.ok(site.station, Charging.meter, session_id, number, meter_wh, NOON + after_s, True))
 
-    def test_readings_repeated_or_overtaken_change_nothing(self, site: Site) -> None:
+    def test_a_reading_that_overtook_another_waits_for_it(self, site: Site) -> None:
         session_id = site.started(meter_wh=0)
-        site.ok(site.station, Charging.meter, session_id, 2, 5_000, NOON + 1_200, True)
+        assert self.meter(site, session_id, 3, 3_000, 1_800) == []
+        assert self.meter(site, session_id, 2, 2_000, 1_200) == []
+        waiting = site.session(session_id)
+        assert waiting.progress is not None
+        assert (waiting.progress.sequence, [each.sequence for each in waiting.ahead]) == (0, [2, 3])
+        assert self.meter(site, session_id, 1, 1_000, 600) == ["SessionUpdated"]
+        session = site.session(session_id)
+        assert session.progress is not None
+        assert (session.progress.sequence, session.progress.meter_wh, session.ahead) == (3, 3_000, ())
+
+    def test_a_reading_whose_number_came_already_is_acknowledged(self, site: Site) -> None:
+        session_id = site.started(meter_wh=0)
+        self.meter(site, session_id, 1, 1_000)
+        self.meter(site, session_id, 3, 3_000)
         after = site.session(session_id)
-        assert site.ok(site.station, Charging.meter, session_id, 2, 5_000, NOON + 1_200, True).events == ()
-        assert site.ok(site.station, Charging.meter, session_id, 1, 2_000, NOON + 600, True).events == ()
+        for number in (0, 1, 3):
+            assert self.meter(site, session_id, number, 9_000, 1_800) == []
         assert site.session(session_id) == after
         site.stop(session_id, 6_000)
-        assert site.ok(site.station, Charging.meter, session_id, 3, 5_500, NOON + 1_800, True).events == ()
+        assert self.meter(site, session_id, 2, 9_000, 1_800) == []
         assert site.cdr(session_id).energy_wh == 6_000
+
+    def test_too_far_ahead_of_a_missing_reading_is_refused_so_that_the_station_sends_that(self, site: Site) -> None:
+        session_id = site.started(meter_wh=0)
+        for number in range(2, AHEAD_MAX + 1):
+            self.meter(site, session_id, number, number)
+        for number in (AHEAD_MAX + 1, 2**32 - 1):
+            receipt = site.chain.send(site.station, Charging.meter, session_id, number, number, NOON + 60, True)
+            assert receipt.error is not None
+            assert receipt.error.code == "READING_MISSING"
+            assert receipt.error.message.endswith(f": missing 1, furthest {AHEAD_MAX}")
+        assert self.meter(site, session_id, 1, 0) == ["SessionUpdated"], "a lost reading's number is taken by another"
+        assert self.meter(site, session_id, AHEAD_MAX + 1, 100) == ["SessionUpdated"]
+        session = site.session(session_id)
+        assert session.progress is not None
+        assert (session.progress.sequence, session.progress.meter_wh, session.flags) == (AHEAD_MAX + 1, 100, ())
+
+    def test_money_that_runs_out_is_seen_in_readings_that_wait(self, site: Site) -> None:
+        """Of 20, 20 kWh in two hours cost 15, and as much again may follow."""
+        session_id = site.started(meter_wh=0)
+        assert self.meter(site, session_id, 2, 5_000, HOUR // 2) == []
+        assert self.meter(site, session_id, 3, 20_000, 2 * HOUR) == ["StopRequested"]
+        site.stop(session_id, 20_000, 2, 2, readings=4)
+        assert self.meter(site, session_id, 4, 20_000, 2 * HOUR) == [], "it has stopped already"
+
+    def test_an_end_that_overtook_readings_is_settled_with_the_last_of_them(self) -> None:
+        site = site_with(TariffTerms.of(LATE))
+        session_id = site.started(meter_wh=0)
+        self.meter(site, session_id, 2, 4_000, HOUR)
+        receipt = site.stop(session_id, 9_000, hours=2, charged=1, readings=3)
+        assert (events_of(receipt), receipt.events[0].fields[-1]) == (["StopDeferred"], 2)
+        assert site.stop(session_id, 9_000, hours=2, charged=1, readings=3).events == (), "the same again is acknowledged"
+        assert self.meter(site, session_id, 4, 9_999, 2 * HOUR) == [], "there is none such"
+        assert site.code(account("anybody"), Charging.settle_expired, session_id) == "NOT_YET"
+        assert self.meter(site, session_id, 1, 2_000, HOUR // 2) == ["SessionUpdated"]
+        receipt = site.ok(site.station, Charging.meter, session_id, 3, 9_000, NOON + 2 * HOUR, False)
+        assert events_of(receipt) == ["Captured", "Released", "SessionCompleted"]
+        cdr = site.cdr(session_id)
+        assert (cdr.total_incl_vat, cdr.stop) == ((33 + 60) * MOTES_PER_DATR // 10, Stop(9_000, END, NOON + HOUR, "Local", 3))
+        assert site.session(session_id).ahead == ()
+
+    def test_readings_that_never_come_delay_the_settlement_until_the_deadline(self, site: Site) -> None:
+        """A station that lies about them waits for its money; the driver gets what is left of his hold at the deadline."""
+        session_id = site.started(meter_wh=0)
+        self.meter(site, session_id, 2, 4_000, HOUR // 2)
+        assert events_of(site.stop(session_id, -1, readings=2**32 - 1)) == ["StopDeferred"]
+        assert site.money(site.driver)[1] == HELD
+        [receipt] = site.wait(SESSION_MS)
+        assert events_of(receipt) == ["Captured", "Released", "SessionCompleted"]
+        cdr = site.cdr(session_id)
+        assert (cdr.energy_wh, cdr.flags, site.money(site.driver)[1]) == (4_000, (Flag.METER,), 0), "what came counts"
+        assert cdr.paid + cdr.released == HELD
+
+    def test_another_end_while_readings_are_missing_opens_a_dispute(self, site: Site) -> None:
+        session_id = site.started(meter_wh=0)
+        site.stop(session_id, 10_000, readings=1)
+        assert events_of(site.stop(session_id, 10_000, readings=0)) == ["StopDisputed", "DisputeOpened"]
+        assert self.meter(site, session_id, 1, 5_000, 600) == ["SessionUpdated"], "nothing is settled while it is open"
+        site.resolve(session_id, Outcome.UPHELD)
+        assert site.cdr(session_id).total_incl_vat == 9 * MOTES_PER_DATR
+
+    def test_a_dispute_that_is_over_leaves_what_is_missing_to_come(self, site: Site) -> None:
+        session_id = site.started(meter_wh=0)
+        site.stop(session_id, 10_000, readings=1)
+        site.ok(site.driver, Charging.dispute, session_id, "where is the reading")
+        assert events_of(site.resolve(session_id, Outcome.UPHELD)) == ["DisputeResolved"]
+        assert events_of(site.stop(session_id, 11_000, readings=1)) == ["StopQuarantined"]
+        assert "SessionCompleted" in self.meter(site, session_id, 1, 5_000, 600)
+        site.ok(site.driver, Charging.dispute, session_id, "nobody decided about the bill")
+
+    @pytest.mark.parametrize("outcome", [Outcome.CREDITED, Outcome.CORRECTED])
+    def test_an_arbiter_decides_while_readings_are_missing(self, site: Site, outcome: Outcome) -> None:
+        session_id = site.started(meter_wh=0)
+        site.stop(session_id, 10_000, readings=2)
+        self.meter(site, session_id, 2, 5_000, 600)
+        site.ok(site.driver, Charging.dispute, session_id, "too much")
+        site.resolve(session_id, outcome, measured(5_000, start_wh=0) if outcome is Outcome.CORRECTED else None)
+        session = site.session(session_id)
+        assert (session.status is SessionStatus.COMPLETED) == (outcome is Outcome.CORRECTED)
+        assert (session.ahead, session.reported, self.meter(site, session_id, 1, 1)) == ((), None, [])
+
+    def test_a_session_that_its_driver_cancelled_owes_once_its_readings_are_there(self, site: Site) -> None:
+        session_id = site.authorize()
+        site.wait(HOUR * 1_000)
+        site.ok(site.driver, Charging.cancel, session_id)
+        at_s = (site.session(session_id).deadline_ms - SESSION_MS) // 1_000
+        site.ok(site.station, Charging.start, session_id, "tx", 0, at_s)
+        site.ok(site.station, Charging.stop, session_id, 10_000, at_s + 60, at_s + 60, "", 1)
+        assert site.chain.query(Charging.debt, site.driver.address) == 0
+        site.ok(site.station, Charging.meter, session_id, 1, 10_000, at_s + 60, True)
+        assert site.chain.query(Charging.debt, site.driver.address) == site.cdr(session_id).total_incl_vat > 0
 
     def test_a_report_that_overtook_the_start_is_refused_so_that_the_station_repeats_it(self, site: Site) -> None:
         session_id = site.authorize()
         assert site.code(site.station, Charging.meter, session_id, 1, 1_005_000, NOON + 600, True) == "NOT_STARTED"
-        assert site.code(site.station, Charging.stop, session_id, 1_010_000, NOON + HOUR, NOON + HOUR, "") == "NOT_STARTED"
+        assert site.code(site.station, Charging.stop, session_id, 1_010_000, NOON + HOUR, NOON + HOUR, "", 0) == "NOT_STARTED"
         site.ok(site.station, Charging.start, session_id, "tx-1", 1_000_000, NOON)
         site.stop(session_id, 1_010_000)
         assert site.cdr(session_id).energy_wh == 10_000
@@ -215,7 +316,7 @@ class TestStationOffline:
         assert site.code(site.station, Charging.start, session_id, "tx", 0, latest + 2) == "EVENT_IN_FUTURE"
         site.ok(site.station, Charging.start, session_id, "tx", 0, latest)
         assert site.code(site.station, Charging.meter, session_id, 1, 0, latest + 60, True) == "EVENT_IN_FUTURE"
-        assert site.code(site.station, Charging.stop, session_id, 0, latest + 60, latest, "") == "EVENT_IN_FUTURE"
+        assert site.code(site.station, Charging.stop, session_id, 0, latest + 60, latest, "", 0) == "EVENT_IN_FUTURE"
 
 
 class TestDoubleStop:
@@ -274,7 +375,7 @@ class TestStopForAnUnknownOrForeignSession:
             (other, foreign),
             (site.station, cancelled),
         ):
-            receipt = site.ok(sender, Charging.stop, session_id, 5, NOON + 1, NOON, "Local")
+            receipt = site.ok(sender, Charging.stop, session_id, 5, NOON + 1, NOON, "Local", 0)
             assert events_of(receipt) == ["StopQuarantined"]
         assert (site.money(site.driver), site.session(foreign)) == before
 
@@ -300,14 +401,14 @@ class TestMeterGoesBackwards:
     def test_a_clock_that_went_back_keeps_the_last_good_time(self, site: Site) -> None:
         session_id = site.started(meter_wh=0)
         site.ok(site.station, Charging.meter, session_id, 1, 1_000, NOON + 600, True)
-        site.ok(site.station, Charging.stop, session_id, 2_000, NOON + 60, NOON + 60, "Reboot")
+        site.ok(site.station, Charging.stop, session_id, 2_000, NOON + 60, NOON + 60, "Reboot", 0)
         cdr = site.cdr(session_id)
         assert (cdr.end_s, cdr.charging_s, cdr.parking_s, cdr.flags) == (NOON + 600, 60, 540, (Flag.CLOCK,))
 
     @pytest.mark.parametrize(("charging_end", "charging_s"), [(NOON - 5, 0), (NOON + HOUR + 5, HOUR)])
     def test_charging_ends_within_the_session(self, site: Site, charging_end: int, charging_s: int) -> None:
         session_id = site.started()
-        site.ok(site.station, Charging.stop, session_id, 1_000_001, NOON + HOUR, charging_end, "")
+        site.ok(site.station, Charging.stop, session_id, 1_000_001, NOON + HOUR, charging_end, "", 0)
         cdr = site.cdr(session_id)
         assert (cdr.charging_s, cdr.parking_s, cdr.flags) == (charging_s, HOUR - charging_s, (Flag.CLOCK,))
 
@@ -315,7 +416,7 @@ class TestMeterGoesBackwards:
         site.chain.advance(2 * SECONDS_MAX * 1_000)
         session_id = site.started(meter_wh=METER_WH_MAX - 1)
         end = NOON + SECONDS_MAX
-        site.ok(site.station, Charging.stop, session_id, METER_WH_MAX, end, end, "")
+        site.ok(site.station, Charging.stop, session_id, METER_WH_MAX, end, end, "", 0)
         assert (site.cdr(session_id).charging_s, site.cdr(session_id).flags) == (SECONDS_MAX, ())
 
 

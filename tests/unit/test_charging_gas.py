@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from benchmarks.gas import slowest_tariff
 from ledger.transaction import Call, Transaction
 from ledger.types import Motes
 from tests.charging_site import ARBITER, HEAVY, NOON, OPERATOR, TERMS, Site, site_with
@@ -13,9 +14,12 @@ from tests.vm_harness import START_MS, Account, Chain
 from vm.contracts.asset import Asset
 from vm.contracts.charging import NAME, Charging
 from vm.contracts.charging_parties import Share
+from vm.contracts.charging_pricing import RESTRICTION_GAS
 from vm.contracts.charging_records import READINGS_MAX, Measured, Outcome
 from vm.contracts.charging_types import MeterPoint
 from vm.pricing import ENERGY_WH_MAX
+
+SLOWEST = slowest_tariff()
 
 
 @pytest.fixture
@@ -27,7 +31,7 @@ class TestGas:
     """Gas bounds time, so no method may take much longer for its gas than a plain transfer, at its largest arguments."""
 
     MOST_TIMES_A_TRANSFER = 4
-    TRIES = 8
+    TRIES = 40  # stops as soon as all are within bounds: a busy machine takes more
 
     def ns_per_gas(self, chain: Chain, transactions: list[Transaction]) -> float:
         """Return the fastest of a few executions of the same block: other work on the machine only ever adds."""
@@ -62,7 +66,7 @@ class TestGas:
         chain.block(transaction(station, *start))
 
         def stop(session_id: Any, reason: str) -> Call:
-            return chain.call(Charging.stop, session_id, ENERGY_WH_MAX, now_s + 30, now_s + 20, reason * 40)
+            return chain.call(Charging.stop, session_id, ENERGY_WH_MAX, now_s + 30, now_s + 20, reason * 40, 0)
 
         done = [chain.block(transaction(station, stop(each, "r"))) and each for each in ids[0][:4]]
         running = ids[0][4:]
@@ -117,3 +121,23 @@ class TestGas:
         assert heavy_start - start < 1_000
         assert heavy_stop - stop < 10_000
         assert max(heavy_start, heavy_stop) < 200_000
+
+    def test_a_tariff_that_takes_longest_to_prepare_costs_as_much(self) -> None:
+        """Preparing it takes about half a millisecond, once a call; without restrictions a report takes under 200,000."""
+        site = site_with(SLOWEST)
+        used = {"authorize": site.ok(site.driver, Charging.authorize, *site.agreed()).gas_used}
+        session_id = site.authorize()
+        call = site.chain.call
+        reports = {
+            "start": call(Charging.start, session_id, "tx", 0, NOON),
+            "meter": call(Charging.meter, session_id, 1, 500, NOON + 600, True),
+            "another": call(Charging.meter, session_id, 2, 1_000, NOON + 1_200, True),
+            "ahead": call(Charging.meter, session_id, 4, 2_000, NOON + 2_400, True),
+            "stop": call(Charging.stop, session_id, 3_000, NOON + 3_600, NOON + 3_600, "Local", 2),
+        }
+        for name, report in reports.items():
+            [receipt] = site.chain.block(site.chain.transaction(site.station, report, gas_limit=5_000_000)).receipts
+            assert receipt.error is None
+            used[name] = receipt.gas_used
+        assert len(SLOWEST.elements) * RESTRICTION_GAS == 480_000
+        assert {name: gas for name, gas in used.items() if not 600_000 <= gas <= 700_000} == {}

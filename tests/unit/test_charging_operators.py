@@ -186,8 +186,29 @@ class TestSplits:
     def test_a_new_split_replaces_the_old_for_what_comes_and_ending_the_old_changes_nothing(self, site: Site) -> None:
         old = self.split_site(site, 5_000)
         new = self.split_site(site, 1_000)
-        site.ok(OPERATOR, Charging.end_split, old)
+        assert site.chain.query(Charging.split, old).ended
+        assert site.code(OPERATOR, Charging.end_split, old) == "SPLIT_ENDED"
         assert site.chain.query(Charging.split_in_force, OPERATOR.address, PROVIDER.address) == new
+
+    def test_an_older_offer_never_replaces_a_newer_one(self, site: Site) -> None:
+        """The supplier alone would take nearly all that the provider's drivers pay."""
+        offers = (Share(PROVIDER.address, 100), Share(SUPPLIER.address, 9_000)), (Share(PROVIDER.address, 500), None)
+        (old,), (new,) = (site.ok(OPERATOR, Charging.publish_split, *offer).results for offer in offers)
+        for split_id in (old, new):
+            site.ok(PROVIDER, Charging.accept_split, split_id)
+        assert site.code(SUPPLIER, Charging.accept_split, old) == "SPLIT_ENDED"
+        assert site.chain.query(Charging.split_in_force, OPERATOR.address, PROVIDER.address) == new
+        assert [site.chain.query(Charging.split, each).ended for each in (old, new)] == [True, False]
+        site.ok(PROVIDER, Charging.end_split, new)
+        assert site.code(SUPPLIER, Charging.accept_split, old) == "SPLIT_ENDED", "also when the newer one is over"
+
+    def test_an_offer_may_be_accepted_while_a_newer_one_is_not(self, site: Site) -> None:
+        old, new = (site.ok(OPERATOR, Charging.publish_split, Share(PROVIDER.address, e4), None).results[0] for e4 in (100, 500))
+        other = site.ok(OPERATOR, Charging.publish_split, Share(SUPPLIER.address, 1), None).results[0]
+        for partner, split_id in ((PROVIDER, old), (PROVIDER, new), (SUPPLIER, other)):
+            site.ok(partner, Charging.accept_split, split_id)
+            in_force = site.chain.query(Charging.split_in_force, OPERATOR.address, partner.address)
+            assert in_force == split_id
 
     def test_each_operator_has_its_own(self, site: Site) -> None:
         self.split_site(site, 5_000)

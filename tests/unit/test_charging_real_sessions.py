@@ -61,13 +61,14 @@ def play(site: Site, sessions: list[RealSession]) -> list[bytes]:
     told = list(zip(ids, sessions, strict=True))
     call = chain.call
     send_all(site, site.station, (call(Charging.start, key, each.session_id, 0, each.connected_s) for key, each in told))
-    if site.provider is not None:  # one reading at the end of charging, or none: what is known is the same
+    read = int(site.provider is not None)
+    if read:  # one reading at the end of charging, or none: what is known is the same
         readings = (call(Charging.meter, key, 1, each.energy_wh, each.charging_end_s, True) for key, each in told)
         send_all(site, site.station, readings)
     send_all(
         site,
         site.station,
-        (call(Charging.stop, key, each.energy_wh, each.disconnected_s, each.charging_end_s, "") for key, each in told),
+        (call(Charging.stop, key, each.energy_wh, each.disconnected_s, each.charging_end_s, "", read) for key, each in told),
     )
     send_all(site, site.driver, (call(Charging.pay_debt, key, owed) for key in ids if (owed := site.session(key).owed)))
     return ids

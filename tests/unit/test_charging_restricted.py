@@ -14,7 +14,7 @@ from tests.vm_harness import Chain
 from vm.contracts.asset import Asset
 from vm.contracts.charging import Charging
 from vm.contracts.charging_records import Outcome
-from vm.contracts.charging_types import POINTS_MAX, SESSION_MS, RestrictionTerms, TariffTerms
+from vm.contracts.charging_types import AHEAD_MAX, POINTS_MAX, SESSION_MS, RestrictionTerms, TariffTerms
 from vm.quote import quote
 from vm.tariff import Dimension, parse_tariff
 
@@ -75,7 +75,7 @@ def read(site: Site, session_id: bytes, number: int, meter_wh: int, after_s: int
 
 
 def end(site: Site, session_id: bytes, meter_wh: int, after_s: int, charged_s: int) -> Receipt:
-    return site.ok(site.station, Charging.stop, session_id, meter_wh, EVENING + after_s, EVENING + charged_s, "Local")
+    return site.ok(site.station, Charging.stop, session_id, meter_wh, EVENING + after_s, EVENING + charged_s, "Local", 0)
 
 
 class TestPricing:
@@ -202,7 +202,7 @@ class TestGas:
         site = site_with(MANY_RULES)
         quick, long = begun(site), begun(site)
         cheap = end(site, quick, 1_000_001, 60, 60)
-        call = site.chain.call(Charging.stop, long, 1_070_000, EVENING + 20 * HOUR, EVENING + 20 * HOUR, "Local")
+        call = site.chain.call(Charging.stop, long, 1_070_000, EVENING + 20 * HOUR, EVENING + 20 * HOUR, "Local", 0)
         [poor] = site.chain.block(site.chain.transaction(site.station, call, gas_limit=cheap.gas_used + 100_000)).receipts
         assert poor.error is not None
         assert (poor.status, poor.error.code) == (Status.FAILED, "OUT_OF_GAS")
@@ -218,7 +218,7 @@ class TestGas:
         ids = [begun(site) for _ in range(2)]
         site.chain.advance(SESSION_MS)
         times = EVENING + hours * HOUR, EVENING + hours * HOUR
-        stops = [site.chain.call(Charging.stop, each, 1_070_000, *times, "Local") for each in ids]
+        stops = [site.chain.call(Charging.stop, each, 1_070_000, *times, "Local", 0) for each in ids]
         heavy = site.chain.transaction(site.station, *stops, gas_limit=100_000_000)
         transfer = site.chain.call(Asset.transfer, OPERATOR.address, 1)
         plain = [site.chain.transaction(site.driver, transfer) for _ in range(30)]
@@ -236,10 +236,11 @@ class TestGas:
         for number in range(1, POINTS_MAX + 1):
             for each in (running, ended):
                 read(site, each, number, 1_000_000 + 3 * (number // 2), 10 * number)
-        fresh = begun(site)
-        read(site, fresh, 5, 1_000_003, 50)
+        fresh, waited_for = begun(site), begun(site)
+        for number in range(2, AHEAD_MAX + 1):
+            read(site, waited_for, number, 1_000_000 + 3 * (number // 2), 10 * number)
         much = {"gas_limit": 50_000_000}
-        day = (1_024_000, EVENING + 48 * HOUR, EVENING + 24 * HOUR, "Local")
+        day = (1_024_000, EVENING + 48 * HOUR, EVENING + 24 * HOUR, "Local", 0)
         site.chain.advance(SESSION_MS // 2)
         for method, *args in ((Charging.stop, ended, *day), (Charging.stop, ended, 1_024_001, *day[1:])):
             assert site.chain.send(site.station, method, *args, **much).status is Status.SUCCEEDED
@@ -250,10 +251,11 @@ class TestGas:
         calls = {
             "start again": (site.station, Charging.start, running, "tx", 1_000_000, EVENING),
             "meter again": (site.station, Charging.meter, running, POINTS_MAX, 1_000_096, EVENING + 640, True),
-            "meter overtaken": (site.station, Charging.meter, running, 3, 1_000_003, EVENING + 35, True),
-            "meter of few overtaken": (site.station, Charging.meter, fresh, 3, 1_000_004, EVENING + 30, True),
-            "meter of few out of place": (site.station, Charging.meter, fresh, 3, 1_000_003, 0, True),
-            "meter out of place": (site.station, Charging.meter, running, 3, 1_000_003, 0, True),
+            "meter ahead": (site.station, Charging.meter, running, POINTS_MAX + 2, 1_000_099, EVENING + 660, True),
+            "meter of few ahead": (site.station, Charging.meter, fresh, 3, 1_000_004, EVENING + 30, True),
+            "meter that others wait for": (site.station, Charging.meter, waited_for, 1, 1_000_000, EVENING + 10, True),
+            "meter that waits already": (site.station, Charging.meter, waited_for, AHEAD_MAX, 0, 0, True),
+            "stop that waits": (site.station, Charging.stop, waited_for, *day[:-1], 99),
             "meter too late": (site.station, Charging.meter, ended, 99, 1_000_003, EVENING + 35, True),
             "stop again": (site.station, Charging.stop, ended, *day),
             "stop otherwise": (site.station, Charging.stop, ended, 7, *day[1:]),
@@ -263,11 +265,11 @@ class TestGas:
         blocks = {}
         for name, (sender, method, *args) in calls.items():
             call = site.chain.call(method, *args)
-            many = 1 if name == "credit" else 8
+            many = 8 if name.endswith(("again", "already", "late", "otherwise", "authorize")) else 1
             blocks[name] = [site.chain.transaction(sender, *[call] * many, gas_limit=100_000_000)]
         plain = [site.chain.transaction(site.driver, site.chain.call(Asset.transfer, OPERATOR.address, 1)) for _ in range(30)]
         lowest = dict.fromkeys(blocks, float("inf"))
-        for _ in range(8):
+        for _ in range(40):  # stops as soon as all are within bounds: a busy machine takes more
             transfer = ns_per_gas(site.chain, plain)
             for name, block in blocks.items():
                 lowest[name] = min(lowest[name], ns_per_gas(site.chain, block) / transfer)

@@ -4,6 +4,8 @@
 
 A station may report late, for it may have been offline: its event times price the session, and since it repeats what is refused,
 every report that makes sense is accepted, twice as well as once. Bad values in it are flagged and the last good ones billed.
+Readings are numbered and the stop says how many there are: they count in that order whatever order they arrive in, so what a
+session costs is a matter of its reports alone.
 So a driver who cancels gets his hold back at once, but owes for a session that had begun by then, whenever its start arrives; and
 a debt refuses new authorizations, never the start of a session whose money is held already.
 In every ended session paid + released = held; a session is settled once, and what was wrong with that is credited, never changed.

@@ -11,7 +11,6 @@ from ledger.types import Motes
 from vm.contract import Bytes32, Context, Map, read, require, scheduled, write
 from vm.contracts.charging_events import DisputeOpened, DisputeResolved, SessionCredited
 from vm.contracts.charging_parties import returns
-from vm.contracts.charging_pricing import measured_end, price
 from vm.contracts.charging_records import CdrKind, Dispute, Measured, Outcome, RefundDue, Statement, credited
 from vm.contracts.charging_settlement import Settlement
 from vm.contracts.charging_types import (
@@ -73,8 +72,8 @@ class Disputes(Settlement):
         elif measured is None:
             self._invalidate(ctx, session_id, replace(session, cancelled_ms=None))
         else:
-            end = measured_end(self.prices[session.tariff_id], measured)
-            self._settle(ctx, session_id, session, _start(session, measured), end, ctx.charge)
+            pricer = self._pricer(session, ctx.charge)
+            self._settle(ctx, session_id, session, _start(session, measured), pricer.measured_end(measured), pricer)
 
     @scheduled
     def lapse(self, ctx: Context, session_id: Bytes32) -> None:
@@ -103,7 +102,7 @@ class Disputes(Settlement):
         ctx.emit(DisputeOpened(session_id, ctx.sender, session.arbiter, reason, deadline_ms))
 
     def _may_open(self, ctx: Context, session_id: bytes, session: Session) -> bool:
-        """Return whether a settled session whose bill was not disputed yet still can be."""
+        """Return whether a session that was reported to have ended can be disputed now."""
         return not self._was_disputed(session_id, session) and _in_time(ctx, session)
 
     def _was_disputed(self, session_id: bytes, session: Session) -> bool:
@@ -132,10 +131,11 @@ class Disputes(Settlement):
         original = self._record(ctx, session.operator, session.records[-1])
         number = self.record_counts[session.operator] + 1
         credit = self._keep_record(credited(original, number, ctx.now_ms, session.owed, self._parts(session)))
-        total, correction, terms = 0, None, self.prices[session.tariff_id]
+        total, correction = 0, None
         if measured is not None:
-            start, end = _start(session, measured), measured_end(terms, measured)
-            cost = price(terms, start, end, ctx.charge)
+            pricer = self._pricer(session, ctx.charge)
+            start, end = _start(session, measured), pricer.measured_end(measured)
+            cost = pricer.price(start, end)
             total = cost.incl_vat_motes
         kept = Motes(min(total, session.paid))
         dues, received = self._dues(session, kept)
@@ -170,8 +170,7 @@ def _in_time(ctx: Context, session: Session) -> bool:
 
 def _is_due(ctx: Context, session: Session) -> bool:
     """Return whether an open session whose dispute is over is to be settled: it has ended, or its deadline passed meanwhile."""
-    overdue = session.reported is not None or ctx.now_ms > session.deadline_ms
-    return session.status is SessionStatus.ACTIVE and overdue
+    return session.status is SessionStatus.ACTIVE and (session.has_ended or ctx.now_ms > session.deadline_ms)
 
 
 def _start(session: Session, measured: Measured) -> Start:

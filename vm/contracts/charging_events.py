@@ -175,10 +175,11 @@ class SessionInvalidated:
 
 @dataclass(frozen=True, slots=True)
 class StopDeferred:
-    """A station reported the end of a session while a dispute of it was open; it is settled when that is over."""
+    """A session's end is noted, and settled when `missing` more readings have come and no dispute is open, or at its deadline."""
 
     session_id: Bytes32
     stop: Stop
+    missing: U32
 
 
 @dataclass(frozen=True, slots=True)

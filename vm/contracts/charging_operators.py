@@ -83,7 +83,7 @@ class Operators(Contract):
             return tariff_id
         require(bool(tariff.preauthorize), ChargingError.BAD_TARIFF, problem="it must state what is preauthorized")
         try:
-            tariff.to_price_with()
+            tariff.check()
         except BadEncodingError as error:
             raise ContractError(ChargingError.BAD_TARIFF, problem=error.message) from error
         self.tariffs[tariff_id] = tariff

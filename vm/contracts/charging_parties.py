@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, Final
 
-from vm.contract import Address, Bounds, Bytes32
+from vm.contract import U64, Address, Bounds, Bytes32
 from vm.contracts.charging_types import StationId
 
 WHOLE_E4: Final = 10_000
@@ -74,6 +74,7 @@ class Split:
     Args:
         provider: whose customers drive (an EMSP in OCPI)
         supplier: of the energy
+        number: counts the operator's splits with that provider from 1
         accepted: who has signed it, besides the operator
         ended: nothing new is authorized under it
     """
@@ -81,6 +82,7 @@ class Split:
     operator: Address
     provider: Share
     supplier: Share | None
+    number: U64
     accepted: tuple[Address, ...]
     ended: bool
 

@@ -1,6 +1,7 @@
 """The charging contract's part for drivers and stations: a session from its authorization to its end."""
 
 from dataclasses import replace
+from operator import attrgetter
 from typing import Final
 
 from ledger.policy import format_address
@@ -18,18 +19,18 @@ from vm.contracts.charging_events import (
     StopRequested,
 )
 from vm.contracts.charging_parties import Station
-from vm.contracts.charging_pricing import RESTRICTION_GAS, price, with_end, with_overtaken, with_reading
+from vm.contracts.charging_pricing import RESTRICTION_GAS, Pricer, after_reading, follow
 from vm.contracts.charging_settlement import PURPOSE
 from vm.contracts.charging_types import (
+    AHEAD_MAX,
     CLOCK_TOLERANCE_MS,
     RECLAIM_MS,
     SESSION_MS,
     ChargingError,
     EventTime,
-    Flag,
-    MeterPoint,
     MeterWh,
     Progress,
+    Reading,
     ReportedWh,
     Session,
     SessionStatus,
@@ -37,8 +38,6 @@ from vm.contracts.charging_types import (
     Stop,
     StopReason,
     TransactionId,
-    add_flags,
-    advance,
 )
 from vm.errors import ContractError
 
@@ -133,7 +132,8 @@ class Sessions(Disputes):
             return
         require(session.status is SessionStatus.PENDING or _began_in_time(ctx, session, at_s), ChargingError.SESSION_ENDED)
         _require_past(ctx, at_s)
-        progress = self._priced(ctx, session, start, Progress(0, at_s, meter_start_wh, at_s, Motes(0)))
+        pricer = self._pricer(session, ctx.charge)
+        progress = pricer.priced(start, Progress(0, at_s, meter_start_wh, at_s, Motes(0)))
         session = session if session.timer is not None else self._with_timer(ctx, session_id, session)
         self.sessions[session_id] = replace(session, status=SessionStatus.ACTIVE, start=start, progress=progress)
         ctx.emit(SessionStarted(session_id, transaction_id, meter_start_wh, at_s))
@@ -144,36 +144,34 @@ class Sessions(Disputes):
     def meter(
         self, ctx: Context, session_id: Bytes32, sequence: U32, meter_wh: ReportedWh, at_s: EventTime, charging: bool
     ) -> None:
-        """Report a reading. One that is repeated, or comes after the end, changes nothing.
+        """Report a reading. Readings count in the order of their numbers, whatever order they come in.
 
-        One that a later reading overtook counts where the price depends on what it tells of the time between.
-        Errors: UNKNOWN_SESSION, NOT_PERMITTED, NOT_STARTED, EVENT_IN_FUTURE. Emits SessionUpdated, StopRequested.
+        One that came before an earlier one waits for that. The first report of a number counts: another, and one after the end,
+        changes nothing. The last that is missing before a reported end settles the session.
+        Errors: UNKNOWN_SESSION, NOT_PERMITTED, NOT_STARTED, EVENT_IN_FUTURE, READING_MISSING (send that one first; if it is lost,
+        the one before it once more, as this number). Emits SessionUpdated, StopRequested, SessionCompleted.
 
         Args:
-            sequence: counts the session's readings from 1
+            sequence: counts the session's readings from 1, without a gap
             charging: whether the car was drawing energy until then
         """
         session = self._of_station(ctx, session_id)
         start, last = _started(ctx, session, at_s)
-        if session.status is not SessionStatus.ACTIVE or session.reported is not None:
+        if session.status is not SessionStatus.ACTIVE or _is_nothing_new(session, last, sequence):
             return
         _require_past(ctx, at_s)
-        terms = self.prices[session.tariff_id]
-        if sequence > last.sequence:
-            meter, time_s, flags = advance(start, last, meter_wh, at_s)
-            session = replace(session, flags=add_flags(session.flags, flags))
-            charging_end_s = time_s if charging else last.charging_end_s
-            now = with_reading(terms, start, last, Progress(sequence, time_s, meter, charging_end_s, last.cost), ctx.charge)
-        else:
-            now = with_overtaken(terms, start, last, MeterPoint(at_s, meter_wh), charging, ctx.charge)
-            if now == last:
-                return
-        now = self._priced(ctx, session, start, now)
-        self.sessions[session_id] = replace(session, progress=now)
-        ctx.emit(SessionUpdated(session_id, now.sequence, now.meter_wh - start.meter_wh, now.at_s, now.cost))
-        held = session.held if session.cancelled_ms is None else Motes(0)
-        if 2 * now.cost - last.cost >= held:  # the next interval may cost what this one did
-            ctx.emit(StopRequested(session_id, OUT_OF_CREDIT, now.cost, held))
+        furthest = last.sequence + AHEAD_MAX
+        require(sequence <= furthest, ChargingError.READING_MISSING, missing=last.sequence + 1, furthest=furthest)
+        waiting = (*session.ahead, Reading(sequence, meter_wh, at_s, charging))
+        session = replace(session, ahead=tuple(sorted(waiting, key=attrgetter("sequence"))))
+        pricer = self._pricer(session, ctx.charge)
+        if sequence == last.sequence + 1:
+            self._go_on(ctx, session_id, follow(pricer, session, start, last), start, last, pricer)
+            return
+        self.sessions[session_id] = session
+        if session.reported is None:
+            likely, _ = after_reading(start, last, session.ahead[-1])
+            self._watch_credit(ctx, session_id, session, last, pricer.priced(start, likely))
 
     @write
     def stop(
@@ -184,35 +182,36 @@ class Sessions(Disputes):
         at_s: EventTime,
         charging_end_s: EventTime,
         reason: StopReason,
+        readings: U32,
     ) -> None:
         """End a session: price it, keep its record, pay the operator and its partners out of the hold and release the rest.
 
         The first report of the end counts: the same one again changes nothing, a different one opens a dispute, moving no money.
-        While a dispute is open the end is noted and settled after it. One for a session that is not the station's own, or never
-        was, or that nothing can change any more, is noted in an event, without effect. One that overtook its start is refused, so
-        that the station repeats it.
+        Where readings are missing before it, the end is noted, and the last of them settles the session, or else its deadline.
+        While a dispute is open it is noted as well and settled after that. One for a session that is not the station's own, or
+        never was, or that nothing can change any more, is noted in an event, without effect. One that overtook its start is
+        refused, so that the station repeats it.
         Errors: UNKNOWN_STATION, NOT_STARTED, EVENT_IN_FUTURE.
         Emits SessionCompleted, StopDeferred, StopDisputed and DisputeOpened, or StopQuarantined.
 
         Args:
             meter_stop_wh: -1 where the station does not know
             charging_end_s: when the car stopped drawing energy; from then on it was parked
+            readings: how many readings the station has sent of the session, the number of the last; 0 for none
         """
-        stop = Stop(meter_stop_wh, at_s, charging_end_s, reason)
+        stop = Stop(meter_stop_wh, at_s, charging_end_s, reason, readings)
         session = self._session_or_none(ctx, session_id)
         if session is None or session.station != ctx.sender or _is_over(ctx, session, at_s):
             own = session is not None and session.station == ctx.sender
             require(own or ctx.sender in self.stations, ChargingError.UNKNOWN_STATION)
             ctx.emit(StopQuarantined(ctx.sender, session_id, stop))
-        elif session.status is SessionStatus.COMPLETED:
+        elif session.status is SessionStatus.COMPLETED or session.reported is not None:
             self._repeat_stop(ctx, session_id, session, stop)
-        elif session.reported is not None:
-            if session.reported != stop:
-                ctx.emit(StopDisputed(session_id, stop))
         else:
             _started(ctx, session, at_s)
             _require_past(ctx, at_s)
-            self._first_stop(ctx, session_id, session, stop)
+            ahead = tuple(each for each in session.ahead if each.sequence <= readings)
+            self._first_stop(ctx, session_id, replace(session, reported=stop, ahead=ahead), stop)
 
     # ---- inside
 
@@ -238,30 +237,35 @@ class Sessions(Disputes):
         """Return a session that the calendar settles at its deadline."""
         return replace(session, timer=ctx.schedule(session.deadline_ms + 1, self.expire, session_id))
 
-    def _priced(self, ctx: Context, session: Session, start: Start, progress: Progress) -> Progress:
-        """Return `progress` with what the session costs until then."""
-        cost = price(self.prices[session.tariff_id], start, progress, ctx.charge)
-        return replace(progress, cost=Motes(cost.incl_vat_motes))
+    def _go_on(self, ctx: Context, session_id: bytes, session: Session, start: Start, before: Progress, pricer: Pricer) -> None:
+        """Keep a session whose next readings were taken, or settle it where those were the last."""
+        if session.has_ended and not session.disputed:
+            self._finish(ctx, session_id, session, pricer)
+            return
+        now = pricer.priced(start, session.progress or before)
+        self.sessions[session_id] = replace(session, progress=now)
+        ctx.emit(SessionUpdated(session_id, now.sequence, now.meter_wh - start.meter_wh, now.at_s, now.cost))
+        if session.reported is None:
+            self._watch_credit(ctx, session_id, session, before, now)
+
+    def _watch_credit(self, ctx: Context, session_id: bytes, session: Session, before: Progress, now: Progress) -> None:
+        """Have the station stop where the next interval could cost more than is held: it may cost what this one did."""
+        held = session.held if session.cancelled_ms is None else Motes(0)
+        if 2 * now.cost - before.cost >= held:
+            ctx.emit(StopRequested(session_id, OUT_OF_CREDIT, now.cost, held))
 
     def _first_stop(self, ctx: Context, session_id: bytes, session: Session, stop: Stop) -> None:
-        """Take the end of a running session: settle it, or note the end while a dispute is open."""
-        start, last = _started(ctx, session, stop.at_s)
-        meter, time_s, flags = advance(start, last, stop.meter_wh, stop.at_s)
-        charging_end = min(max(stop.charging_end_s, start.at_s), time_s)
-        if charging_end != stop.charging_end_s:
-            flags = (*flags, Flag.CLOCK)
-        end = replace(last, at_s=time_s, meter_wh=meter, charging_end_s=charging_end)
-        end = with_end(self.prices[session.tariff_id], last, end)
-        session = replace(session, progress=end, reported=stop, flags=add_flags(session.flags, flags))
-        if not session.disputed:
-            self._settle(ctx, session_id, session, start, end, ctx.charge)
+        """Take the end of a running session: settle it, or note it while readings are missing or a dispute is open."""
+        if session.has_ended and not session.disputed:
+            self._end(ctx, session_id, session, ctx.charge)
             return
-        self.sessions[session_id] = replace(session, progress=self._priced(ctx, session, start, end))
-        ctx.emit(StopDeferred(session_id, stop))
+        self.sessions[session_id] = session
+        ctx.emit(StopDeferred(session_id, stop, session.missing))
 
     def _repeat_stop(self, ctx: Context, session_id: bytes, session: Session, stop: Stop) -> None:
-        """Take another report of the end of a settled session: one that differs opens a dispute, where there can still be one."""
-        if self._record(ctx, session.operator, session.records[0]).stop == stop:
+        """Take another report of a session's end: one that differs opens a dispute, where there can still be one."""
+        first = session.reported or self._record(ctx, session.operator, session.records[0]).stop
+        if first == stop:
             return
         if session.disputed or self._may_open(ctx, session_id, session):
             ctx.emit(StopDisputed(session_id, stop))
@@ -276,6 +280,12 @@ def _started(ctx: Context, session: Session, at_s: int) -> tuple[Start, Progress
     if session.start is None or session.progress is None:
         raise ContractError(ChargingError.SESSION_ENDED if _is_over(ctx, session, at_s) else ChargingError.NOT_STARTED)
     return session.start, session.progress
+
+
+def _is_nothing_new(session: Session, last: Progress, sequence: int) -> bool:
+    """Return whether a reading of this number came already, or comes after the end as that was reported."""
+    known = sequence <= last.sequence or any(each.sequence == sequence for each in session.ahead)
+    return known or (session.reported is not None and sequence > session.reported.readings)
 
 
 def _may_still_start(ctx: Context, session: Session, at_s: int) -> bool:

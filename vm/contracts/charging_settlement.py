@@ -1,6 +1,7 @@
 """The charging contract's part that moves money: settling sessions, their records, debts of drivers and refunds owed to them.
 
-In every ended session paid + released = held; a session is settled once, by its stop, by its deadline or by its arbiter.
+In every ended session paid + released = held; a session is settled once: when its stop and all readings before that have come, at
+its deadline, or by its arbiter.
 """
 
 from collections.abc import Sequence
@@ -13,7 +14,7 @@ from vm.contract import U64, Address, Bytes32, Context, Map, read, require, sche
 from vm.contracts.asset import Asset, AssetError
 from vm.contracts.charging_events import DebtPaid, RefundPaid, SessionCompleted, SessionInvalidated, SettlementLeft
 from vm.contracts.charging_parties import portions
-from vm.contracts.charging_pricing import LINE_GAS, POINT_GAS, Charge, cdr_lines, motes, price
+from vm.contracts.charging_pricing import LINE_GAS, POINT_GAS, WAITING_GAS, Charge, Pricer, cdr_lines, finished, motes
 from vm.contracts.charging_records import Cdr, CdrKind, Part, RefundDue
 from vm.contracts.charging_splits import Splits
 from vm.contracts.charging_types import (
@@ -81,13 +82,13 @@ class Settlement(Splits):
         """End a session whose deadline passed: at its last reading, or without a bill when it never started. Anybody may.
 
         The calendar does so by itself; this is for sessions whose pricing takes more gas than it has. One whose end was reported
-        during a dispute is settled at that end. Errors: UNKNOWN_SESSION, SESSION_ENDED, SESSION_DISPUTED, NOT_YET.
+        is settled at that end. Errors: UNKNOWN_SESSION, SESSION_ENDED, SESSION_DISPUTED, NOT_YET.
         Emits SessionCompleted or SessionInvalidated.
         """
         session = self._session(ctx, session_id)
         require(session.status in (SessionStatus.PENDING, SessionStatus.ACTIVE), ChargingError.SESSION_ENDED)
         require(not session.disputed, ChargingError.SESSION_DISPUTED)
-        due = session.reported is not None or ctx.now_ms > session.deadline_ms
+        due = session.has_ended or ctx.now_ms > session.deadline_ms
         require(due, ChargingError.NOT_YET, now_ms=ctx.now_ms, deadline_ms=session.deadline_ms)
         self._end(ctx, session_id, session, ctx.charge)
 
@@ -150,7 +151,7 @@ class Settlement(Splits):
     def _session_or_none(self, ctx: Context, session_id: bytes) -> Session | None:
         session = self.sessions.get(session_id)
         if session is not None and session.progress is not None:
-            ctx.charge(POINT_GAS * len(session.progress.points))
+            ctx.charge(POINT_GAS * len(session.progress.points) + WAITING_GAS * len(session.ahead))
         return session
 
     def _record(self, ctx: Context, operator: Address, number: int) -> Cdr:
@@ -164,7 +165,19 @@ class Settlement(Splits):
         if session.start is None or session.progress is None:
             self._invalidate(ctx, session_id, session)
         else:
-            self._settle(ctx, session_id, session, session.start, session.progress, charge)
+            self._finish(ctx, session_id, session, self._pricer(session, charge))
+
+    def _pricer(self, session: Session, charge: Charge) -> Pricer:
+        """Return a session's tariff, prepared for this call."""
+        return Pricer(self.prices[session.tariff_id], charge)
+
+    def _finish(self, ctx: Context, session_id: bytes, session: Session, pricer: Pricer) -> None:
+        """Settle a started session by all that was reported of it."""
+        if session.start is None or session.progress is None:
+            raise ContractError(ChargingError.NOT_STARTED)
+        start = session.start
+        session, end = finished(pricer, session, start, session.progress)
+        self._settle(ctx, session_id, session, start, end, pricer)
 
     def _end_within_limit(self, ctx: Context, session_id: bytes, session: Session) -> None:
         """End an open session by the calendar: where pricing takes too much, leave it to whoever pays for that."""
@@ -183,9 +196,9 @@ class Settlement(Splits):
                 raise
             ctx.emit(SettlementLeft(session_id))
 
-    def _settle(self, ctx: Context, session_id: bytes, session: Session, start: Start, end: Progress, charge: Charge) -> None:
+    def _settle(self, ctx: Context, session_id: bytes, session: Session, start: Start, end: Progress, pricer: Pricer) -> None:
         """Price a session up to `end`, move the money and keep the record. The one place where a session is billed."""
-        cost = price(self.prices[session.tariff_id], start, end, charge)
+        cost = pricer.price(start, end)
         total = Motes(cost.incl_vat_motes)
         session = self._take(ctx, session_id, self._without_timer(ctx, session), total)
         owed, released = Motes(total - session.paid), Motes(session.held - session.paid)
@@ -198,7 +211,7 @@ class Settlement(Splits):
         )
         cdr = self._new_record(ctx, session_id, session, (start, end, session.reported), cost)
         number = self._keep_record(replace(cdr, held=session.held, released=released))
-        self.sessions[session_id] = replace(session, reported=None, records=(number,))
+        self.sessions[session_id] = replace(session, reported=None, ahead=(), records=(number,))
         self._change_debt(session.driver, owed)
         ctx.emit(SessionCompleted(session_id, cdr.energy_wh, total, session.paid, released, owed, number))
 
@@ -246,7 +259,7 @@ class Settlement(Splits):
     def _invalidate(self, ctx: Context, session_id: bytes, session: Session) -> None:
         """End a session without a bill."""
         session = self._take(ctx, session_id, self._without_timer(ctx, session), Motes(0))
-        self.sessions[session_id] = replace(session, status=SessionStatus.INVALID, reported=None)
+        self.sessions[session_id] = replace(session, status=SessionStatus.INVALID, reported=None, ahead=())
         ctx.emit(SessionInvalidated(session_id, session.held))
 
     def _without_timer(self, ctx: Context, session: Session) -> Session:

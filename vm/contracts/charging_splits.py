@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from vm.contract import Address, Bytes32, Context, Map, read, require, write
+from vm.contract import U64, Address, Bytes32, Context, Map, read, require, write
 from vm.contracts.charging_events import SplitAccepted, SplitEnded, SplitPublished
 from vm.contracts.charging_operators import Operators, check_payee
 from vm.contracts.charging_parties import WHOLE_E4, Share, Split
@@ -13,17 +13,22 @@ class Splits(Operators):
     """Who is paid besides an operator."""
 
     splits: Map[Bytes32, Split]
-    agreed: Map[tuple[Address, Address], Bytes32]  # by operator and provider: the split in force
+    split_counts: Map[tuple[Address, Address], U64]  # by operator and provider: how many were published
+    newest_agreed: Map[tuple[Address, Address], U64]  # the number of the last one that came into force: older ones are over
+    agreed: Map[tuple[Address, Address], Bytes32]  # the split in force
 
     @write
     def publish_split(self, ctx: Context, provider: Share, supplier: Share | None) -> Bytes32:
         """Offer a split of what the calling operator's stations earn from a provider's drivers. Returns its id.
 
-        It is in force when the provider, and the supplier if there is one, have accepted it; until then an earlier one is.
+        It is in force when the provider, and the supplier if there is one, have accepted it; until then an earlier one is. From
+        then on the earlier ones with this provider are over, whoever has accepted them.
         Errors: UNKNOWN_OPERATOR, BAD_RECIPIENT, BAD_SPLIT. Emits SplitPublished.
         """
         require(ctx.sender in self.operators, ChargingError.UNKNOWN_OPERATOR)
-        split = Split(ctx.sender, provider, supplier, (), ended=False)
+        pair = ctx.sender, provider.account
+        number = self.split_counts.get(pair, 0) + 1
+        split = Split(ctx.sender, provider, supplier, number, (), ended=False)
         accounts = [partner.account for partner in split.partners]
         for account in accounts:
             check_payee(account)
@@ -31,6 +36,7 @@ class Splits(Operators):
         different = len({ctx.sender, *accounts}) == len(accounts) + 1
         require(different and total_e4 <= WHOLE_E4, ChargingError.BAD_SPLIT, shares_e4=total_e4)
         split_id = ctx.new_id()
+        self.split_counts[pair] = number
         self.splits[split_id] = split
         ctx.emit(SplitPublished(split_id, ctx.sender, provider, supplier))
         return split_id
@@ -41,15 +47,15 @@ class Splits(Operators):
 
         Errors: UNKNOWN_SPLIT, SPLIT_ENDED, NOT_PERMITTED, ALREADY_ACCEPTED. Emits SplitAccepted.
         """
-        split = self.splits.require(split_id, ChargingError.UNKNOWN_SPLIT)
-        require(not split.ended, ChargingError.SPLIT_ENDED)
+        split = self._open_split(split_id)
         require(any(partner.account == ctx.sender for partner in split.partners), ChargingError.NOT_PERMITTED)
         require(ctx.sender not in split.accepted, ChargingError.ALREADY_ACCEPTED)
         self._grant_mandate(ctx)
         split = replace(split, accepted=(*split.accepted, ctx.sender))
         self.splits[split_id] = split
         if split.in_force:
-            self.agreed[split.operator, split.provider.account] = split_id
+            pair = split.operator, split.provider.account
+            self.agreed[pair], self.newest_agreed[pair] = split_id, split.number
         ctx.emit(SplitAccepted(split_id, ctx.sender, split.in_force))
 
     @write
@@ -58,10 +64,9 @@ class Splits(Operators):
 
         Errors: UNKNOWN_SPLIT, NOT_PERMITTED, SPLIT_ENDED. Emits SplitEnded.
         """
-        split = self.splits.require(split_id, ChargingError.UNKNOWN_SPLIT)
+        split = self._open_split(split_id)
         parties = (split.operator, *(partner.account for partner in split.partners))
         require(ctx.sender in parties, ChargingError.NOT_PERMITTED)
-        require(not split.ended, ChargingError.SPLIT_ENDED)
         self.splits[split_id] = replace(split, ended=True)
         agreed = (split.operator, split.provider.account)
         if self.agreed.get(agreed) == split_id:
@@ -70,8 +75,9 @@ class Splits(Operators):
 
     @read
     def split(self, split_id: Bytes32) -> Split:
-        """Return a split. Errors: UNKNOWN_SPLIT."""
-        return self.splits.require(split_id, ChargingError.UNKNOWN_SPLIT)
+        """Return a split; one that a newer one has replaced is ended. Errors: UNKNOWN_SPLIT."""
+        split = self.splits.require(split_id, ChargingError.UNKNOWN_SPLIT)
+        return replace(split, ended=split.ended or split.number < self._newest(split))
 
     @read
     def split_in_force(self, operator: Address, provider: Address) -> Bytes32 | None:
@@ -79,6 +85,17 @@ class Splits(Operators):
         return self.agreed.get((operator, provider))
 
     # ---- inside
+
+    def _open_split(self, split_id: bytes) -> Split:
+        """Return a split that can still be agreed or ended."""
+        split = self.splits.require(split_id, ChargingError.UNKNOWN_SPLIT)
+        newest = self._newest(split)
+        require(not split.ended and split.number >= newest, ChargingError.SPLIT_ENDED, number=split.number, newest=newest)
+        return split
+
+    def _newest(self, split: Split) -> int:
+        """Return the number of the last of a pair's splits that came into force, 0 where none has."""
+        return self.newest_agreed.get((split.operator, split.provider.account), 0)
 
     def _partners(self, split_id: bytes | None) -> tuple[Share, ...]:
         """Return who is paid besides the operator."""

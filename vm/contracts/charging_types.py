@@ -4,8 +4,9 @@ The words are OCPI's. Energy is in Wh, times are Unix seconds UTC as the station
 tariff are in 1/10,000 DATR (`_e4`), as in `vm.tariff`.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from enum import StrEnum
+from operator import attrgetter
 from typing import Annotated, Any, Final
 
 from ledger.codec import encode_trusted
@@ -20,9 +21,12 @@ from vm.tariff import (
     STEP_SIZE_MAX,
     TARIFF_ID_CHARS_MAX,
     Dimension,
+    PriceComponent,
+    PriceLimit,
     Tariff,
+    TariffElement,
 )
-from vm.tariff_restrictions import UTC_OFFSET_MINUTES_MAX
+from vm.tariff_restrictions import UTC_OFFSET_MINUTES_MAX, Restrictions
 
 STATION_ID_CHARS_MAX: Final = 48
 TRANSACTION_ID_CHARS_MAX: Final = 64
@@ -31,6 +35,8 @@ METER_WH_MAX: Final = 10**15  # a lifetime counter
 EVENT_S_MAX: Final = 2**40
 POINTS_MAX: Final = 64
 """How many of a running session's readings are kept for pricing it."""
+AHEAD_MAX: Final = 32
+"""How far a reading may be ahead of the last one before which none is missing."""
 
 NOTHING: Final = Motes(0)
 DAY_MS: Final = 86_400_000
@@ -78,10 +84,11 @@ class ChargingError(StrEnum):
     NO_REFUND = "no refund is owed for this session"
     OPERATOR_EXISTS = "this account is an operator already"
     OPERATOR_ID_TAKEN = "another operator has this id"
+    READING_MISSING = "a reading is missing before this one: send it first, or if it is lost, the one before it as its number"
     REFUND_OWED = "a party that would be paid owes drivers a refund"
     SESSION_DISPUTED = "the session is disputed; its arbiter decides first"
     SESSION_ENDED = "the session has ended"
-    SPLIT_ENDED = "the split was ended"
+    SPLIT_ENDED = "the split was ended, or is older than one that has come into force: the operator may publish it anew"
     STATION_DISABLED = "the station takes no new sessions"
     STATION_EXISTS = "this account is a station already"
     TARIFF_CHANGED = "the station has another tariff now"
@@ -127,6 +134,10 @@ class ComponentTerms:
     vat_percent_e4: U32 | None
     step_size: Annotated[int, Bounds(1, STEP_SIZE_MAX)]
 
+    def to_price_with(self) -> PriceComponent:
+        """Return the component, unchecked."""
+        return PriceComponent(self.dimension, self.price_e4, self.vat_percent_e4, self.step_size)
+
 
 @dataclass(frozen=True, slots=True)
 class RestrictionTerms:
@@ -158,6 +169,13 @@ class RestrictionTerms:
     max_duration_s: U32 | None
     weekdays: U8 | None
 
+    def to_price_with(self) -> Restrictions:
+        """Return the restrictions, unchecked."""
+        return Restrictions(*_restrictions_of(self))
+
+
+_restrictions_of: Final = attrgetter(*(each.name for each in fields(RestrictionTerms)))
+
 
 @dataclass(frozen=True, slots=True)
 class ElementTerms:
@@ -166,6 +184,11 @@ class ElementTerms:
     components: Annotated[tuple[ComponentTerms, ...], Bounds(1, COMPONENTS_MAX)]
     restrictions: RestrictionTerms | None = None
 
+    def to_price_with(self) -> TariffElement:
+        """Return the element, unchecked."""
+        components = tuple([each.to_price_with() for each in self.components])
+        return TariffElement(components, None if self.restrictions is None else self.restrictions.to_price_with())
+
 
 @dataclass(frozen=True, slots=True)
 class LimitTerms:
@@ -173,6 +196,10 @@ class LimitTerms:
 
     excl_vat_e4: U64
     incl_vat_e4: U64 | None
+
+    def to_price_with(self) -> PriceLimit:
+        """Return the limit, unchecked."""
+        return PriceLimit(self.excl_vat_e4, self.incl_vat_e4)
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,13 +230,24 @@ class TariffTerms:
         terms: TariffTerms = _TERMS.decode((*value, utc_offset_minutes))
         return terms
 
-    def to_price_with(self) -> Tariff:
-        """Return the tariff without its labels. Raises `BadEncodingError` for terms that contradict themselves.
+    def check(self) -> None:
+        """Raise `BadEncodingError` for terms that contradict themselves.
 
         Labels price nothing, and whether a letter is printable depends on the Unicode tables of each node's Python.
         """
         _, _, *terms, _ = _TERMS.encode(self)
-        return Tariff.from_value(("", "", *terms))
+        Tariff.from_value(("", "", *terms))
+
+    def to_price_with(self) -> Tariff:
+        """Return the tariff without its labels, unchecked: what is stored was checked when it was published."""
+        return Tariff(
+            "",
+            "",
+            tuple([each.to_price_with() for each in self.elements]),
+            None if self.min_price is None else self.min_price.to_price_with(),
+            None if self.max_price is None else self.max_price.to_price_with(),
+            self.preauthorize,
+        )
 
     @property
     def component_count(self) -> int:
@@ -262,12 +300,29 @@ class Stop:
 
     Args:
         charging_end_s: when the car stopped drawing energy; it was parked from then on
+        readings: how many readings the station has sent of the session
     """
 
     meter_wh: ReportedWh
     at_s: EventTime
     charging_end_s: EventTime
     reason: StopReason
+    readings: U32
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """The station's report of its meter, as it came.
+
+    Args:
+        sequence: counts the session's readings from 1
+        charging: whether the car was drawing energy until then
+    """
+
+    sequence: U32
+    meter_wh: ReportedWh
+    at_s: EventTime
+    charging: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -283,7 +338,7 @@ class Progress:
     """The last good values of a running session.
 
     Args:
-        sequence: of the last reading that counted; 0 is the start
+        sequence: of the last reading that counted, with all before it; 0 is the start
         charging_end_s: until when it is known to have charged
         cost: what it cost until then, including VAT
         points: the earlier readings that the price can depend on; none unless the tariff has restrictions
@@ -314,7 +369,8 @@ class Session:
         cancelled_ms: when the driver cancelled it and got the hold back; a start from before that still counts
         disputed: a dispute of it is open
         timer: the calendar's entry for the deadline
-        reported: the end, reported while a dispute was open
+        reported: the end, while a reading before it is missing or a dispute is open
+        ahead: readings that came before an earlier one, in their order; they count after it
         ended_ms: when it was settled
         paid: what the operator and its partners have for it
         received: what each partner has of that
@@ -345,6 +401,19 @@ class Session:
     paid: Motes = NOTHING
     received: tuple[Motes, ...] = ()
     records: tuple[U64, ...] = ()
+    ahead: Annotated[tuple[Reading, ...], Bounds(0, AHEAD_MAX)] = ()
+
+    @property
+    def has_ended(self) -> bool:
+        """Return whether its end was reported, and no reading before that is missing."""
+        return self.reported is not None and not self.missing
+
+    @property
+    def missing(self) -> int:
+        """Return how many readings are missing before its end, as far as that was reported."""
+        if self.reported is None or self.progress is None:
+            return 0
+        return max(0, self.reported.readings - self.progress.sequence - len(self.ahead))
 
 
 def advance(start: Start, progress: Progress, meter_wh: int, at_s: int) -> tuple[int, int, tuple[Flag, ...]]:
