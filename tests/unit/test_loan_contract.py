@@ -109,7 +109,7 @@ class TestOffer:
             ({"expires": 0}, "BAD_EXPIRY"),
             ({"expires": OFFER_MS_MAX + 1}, "BAD_EXPIRY"),
             ({"terms": loan(start="2023-12-31")}, "NOT_DISBURSEMENT_DAY"),
-            ({"terms": loan(start="2024-01-09"), "expires": 7 * DAY_MS}, "BAD_EXPIRY"),
+            ({"terms": loan(start="2024-01-09"), "expires": 7 * DAY_MS}, "EXPIRES_TOO_EARLY"),
             ({"terms": loan(str(FUNDS // 10**8 + 1))}, "INSUFFICIENT_FUNDS"),
         ],
     )

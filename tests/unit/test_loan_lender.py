@@ -90,7 +90,7 @@ class TestDefault:
         assert called.owed.principal == motes("100")
         assert (enforced.name, enforced.vehicle) == ("LienEnforced", VIN)
         assert chain.check(loan_id).status is LoanStatus.DEFAULTED
-        assert chain.refused(chain.lender, Loan.call_default, loan_id) == "NOT_RUNNING"
+        assert chain.refused(chain.lender, Loan.call_default, loan_id) == "IN_DEFAULT"
 
     def test_collection_goes_on_and_can_still_close_the_loan(self, chain: LoanChain) -> None:
         loan_id = chain.lend(dataclasses.replace(loan(), default_days=30), lien=VIN)

@@ -83,25 +83,27 @@ class Loan(LoanLedger, errors=LoanError, events=EVENTS):
     ) -> Bytes32:
         """Offer a loan to `borrower`; the principal is held until it is accepted, withdrawn or expires. Returns the loan's id.
 
-        Errors: BAD_PARTIES, BAD_RECIPIENT, BAD_VEHICLE, BAD_EXPIRY, NOT_DISBURSEMENT_DAY (it has passed), and those of the
-        asset; terms no loan can have are BAD_ARGUMENTS. Emits LoanOffered.
+        Errors: BAD_PARTIES, BAD_RECIPIENT, BAD_VEHICLE, BAD_EXPIRY, EXPIRES_TOO_EARLY, NOT_DISBURSEMENT_DAY (it has passed), and
+        those of the asset; terms no loan can have are BAD_ARGUMENTS. Emits LoanOffered.
 
         Args:
             terms: `disbursed_on` 0 leaves the day to the borrower; another one is the only day on which he can accept
             pay_to: receives the money instead of the borrower: the seller of the car
             lien: the vehicle that secures the loan
-            expires_ms: Unix milliseconds; within a year
+            expires_ms: Unix milliseconds; within a year, and after the day on which the money moves has begun
         """
         ctx.charge(TERMS_GAS + PLAN_GAS * terms.instalments)
         require(borrower != ctx.sender, LoanError.BAD_PARTIES)
         for receiver in (borrower, borrower if pay_to is None else pay_to):
             require(has_keys(receiver), LoanError.BAD_RECIPIENT, account=format_address(receiver))
         require(lien is None or is_vehicle_id(lien), LoanError.BAD_VEHICLE)
-        require(ctx.now_ms < expires_ms <= ctx.now_ms + OFFER_MS_MAX, LoanError.BAD_EXPIRY, now_ms=ctx.now_ms)
+        ends_in_time = ctx.now_ms < expires_ms <= ctx.now_ms + OFFER_MS_MAX
+        require(ends_in_time, LoanError.BAD_EXPIRY, expires_ms=expires_ms, now_ms=ctx.now_ms)
         if terms.disbursed_on:
-            require(local_day(ctx.now_ms, terms.utc_offset_minutes) <= terms.disbursed_on, LoanError.NOT_DISBURSEMENT_DAY)
-            opens_ms = local_midnight_ms(Day(terms.disbursed_on), terms.utc_offset_minutes)
-            require(opens_ms < expires_ms, LoanError.BAD_EXPIRY, opens_ms=opens_ms)
+            day, today = terms.disbursed_on, local_day(ctx.now_ms, terms.utc_offset_minutes)
+            require(today <= day, LoanError.NOT_DISBURSEMENT_DAY, day=day, today=today)
+            opens_ms = local_midnight_ms(Day(day), terms.utc_offset_minutes)
+            require(opens_ms < expires_ms, LoanError.EXPIRES_TOO_EARLY, expires_ms=expires_ms, opens_ms=opens_ms)
         loan_id = ctx.call(Asset.hold, ctx.sender, terms.principal, PURPOSE, expires_ms + RECLAIM_MS)
         self.agreements[loan_id] = Agreement(ctx.sender, borrower, pay_to, lien, terms)
         entry_id = ctx.schedule(expires_ms, self.expire, loan_id)
@@ -236,11 +238,11 @@ class Loan(LoanLedger, errors=LoanError, events=EVENTS):
     def call_default(self, ctx: Context, loan_id: Bytes32) -> None:
         """Call default where an instalment is overdue for as long as the terms say; only the lender may. Collection goes on.
 
-        Errors: UNKNOWN_LOAN, NOT_RUNNING, NOT_PERMITTED, NOT_IN_DEFAULT.
+        Errors: UNKNOWN_LOAN, NOT_RUNNING, NOT_PERMITTED, NOT_IN_DEFAULT, IN_DEFAULT (it was called before).
         Emits DefaultCalled, LienEnforced, InstalmentDue, LateFeeCharged.
         """
         loan = self._of_lender(ctx, loan_id)
-        require(loan.standing.status is LoanStatus.ACTIVE, LoanError.NOT_RUNNING, status=loan.standing.status)
+        require(loan.standing.status is LoanStatus.ACTIVE, LoanError.IN_DEFAULT)
         row, today = loan.account.oldest_overdue(), loan.account.state.day
         since = max(row.due_day, loan.standing.arrears_from) if row else today
         days, need = today - since, loan.terms.default_days
@@ -341,6 +343,7 @@ class Loan(LoanLedger, errors=LoanError, events=EVENTS):
         """Read a running loan of the caller and bring it up to date."""
         loan = self._today(ctx, loan_id)
         require(ctx.sender == loan.agreement.lender, LoanError.NOT_PERMITTED)
+        require(not loan.account.is_closed, LoanError.NOT_RUNNING)
         return loan
 
     def _started(self, ctx: Context, loan_id: bytes, agreement: Agreement, standing: Standing) -> OpenLoan:
@@ -354,6 +357,8 @@ class Loan(LoanLedger, errors=LoanError, events=EVENTS):
         return OpenLoan(loan_id, agreement, replace(standing, status=LoanStatus.ACTIVE), account, book)
 
     def _pay(self, ctx: Context, loan: OpenLoan, amount: int) -> Motes:
+        if loan.account.is_closed:  # by an attempt that the calendar is late with
+            return NOTHING
         pay_as_signer(ctx, Motes(amount), PURPOSE, loan.agreement.lender)
         self._receive(ctx, loan, BookingKind.PAID, ctx.sender, amount)
         self._save(ctx, loan)

@@ -48,7 +48,7 @@ def _next_due(account: Account) -> Attempt:
     if number > terms.instalments:
         begun, today = date_of(Day(terms.disbursed_on)), date_of(Day(account.state.day))
         months = (today.year - begun.year) * MONTHS_PER_YEAR + today.month - begun.month
-        number = max(number, months)
+        number = max(number, months - 1)  # where weekends move a due day into the next month, that one is still to come
         while terms.due_on(number) <= account.state.day:
             number += 1
     return Attempt(number, DUE, terms.due_on(number))

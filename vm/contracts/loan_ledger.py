@@ -107,7 +107,7 @@ class LoanLedger(LoanHistory):
     def _today(self, ctx: Context, loan_id: bytes) -> OpenLoan:
         """Read a running loan, make the attempts that the calendar is late with, and bring it up to date.
 
-        So nobody comes between what is due and its collection. Errors: UNKNOWN_LOAN, NOT_RUNNING (also: an attempt closes it).
+        So nobody comes between what is due and its collection; an attempt may close it. Errors: UNKNOWN_LOAN, NOT_RUNNING.
         """
         loan = self._open(ctx, loan_id)
         today = loan.today(ctx.now_ms)
@@ -115,7 +115,9 @@ class LoanLedger(LoanHistory):
             attempt = loan.standing.next
             self._unplan(ctx, loan)
             following = self._make(ctx, loan, attempt)
-            require(not loan.account.is_closed, LoanError.NOT_RUNNING)
+            if loan.account.is_closed:
+                self._save(ctx, loan)
+                return loan
             loan.standing = replace(loan.standing, next=following)
         self._advance(ctx, loan, today)
         return loan

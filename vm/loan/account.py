@@ -205,9 +205,10 @@ class Account:
         return _PeriodEnd(own=row.interest_paid + unpaid, billed=unpaid + deferred)
 
     def _has_no_room(self, row: Instalment, interest: int) -> bool:
+        """Return whether money ahead, and not the plan by itself, is why the interest does not fit into an instalment."""
         ahead = row.principal_paid - row.extra
         annuity = self.terms.amortization is Amortization.EQUAL_INSTALMENTS
-        return annuity and bool(ahead) and ahead + interest > self.state.planned and not self._is_final(row.number)
+        return annuity and interest <= self.state.planned < ahead + interest and not self._is_final(row.number)
 
     # Principal
 
@@ -225,11 +226,14 @@ class Account:
         return min(max(plan, ahead), everything) + row.extra
 
     def _is_final(self, number: int) -> bool:
-        """Return whether all instalments after this one are paid ahead, or there are none."""
+        """Return whether all instalments after this one are paid ahead, or there are none.
+
+        A last one that is larger than the plan is not paid by as much as the plan has of it.
+        """
         if number == self.terms.instalments:
             return True
-        pool = self.state.pool
-        return number > self.terms.principal_grace and pool > 0 and pool >= self._plan_behind(number)
+        pool, fits = self.state.pool, self.state.unbilled < 2 * self.state.planned
+        return number > self.terms.principal_grace and fits and pool > 0 and pool >= self._plan_behind(number)
 
     def _pool_share(self, number: int) -> int:
         """Return what was paid ahead on this instalment: what the pool has beyond the plan of those after it."""
@@ -345,7 +349,8 @@ class Account:
         self.book[row.number] = replace(row, principal_paid=Motes(row.principal_paid + amount), extra=Motes(row.extra + amount))
         self._repay(amount)
         count = self.terms.instalments - max(self.state.number - 1, self.terms.principal_grace)
-        self._set(planned=self.terms.instalment(self.state.unbilled, count))
+        # Never more than before: arrears, a multiple rounded down or long months would raise it, and anybody may pay ahead.
+        self._set(planned=min(self.state.planned, self.terms.instalment(self.state.unbilled, count)))
 
     def _repay(self, amount: int) -> None:
         self._set(owed=self.state.owed - amount, unbilled=self.state.unbilled - amount)

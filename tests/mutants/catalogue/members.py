@@ -153,7 +153,7 @@ MUTANTS: Final[tuple[Mutant, ...]] = (
         "stale-proposal-executed",
         "13: a proposal is about the member it named",
         ACTIONS,
-        "require(member.since_height <= created, GovernanceError.STALE_PROPOSAL,",
+        "require(member.since_height < created, GovernanceError.STALE_PROPOSAL,",
         "require(created > 0, GovernanceError.STALE_PROPOSAL,",
         KILLERS,
     ),
