@@ -4,8 +4,8 @@ Strict: one case, known characters, a correct checksum, zero padding of at most 
 characters within BIP-173's limit of 90 characters; an address (33 bytes, prefix `datr`) takes 64 of them.
 """
 
-from collections.abc import Iterable
-from functools import reduce
+from collections.abc import Sequence
+from functools import lru_cache, reduce
 from operator import xor
 from typing import Final
 
@@ -20,6 +20,11 @@ _FINAL_CONSTANT: Final = 0x2BC830A3
 _GENERATORS: Final = (0x3B6A57B2, 0x26508E6D, 0x1EA119FA, 0x3D4233DD, 0x2A1462B3)
 # What the five bits shifted out of the 30-bit checksum fold back in: one look-up instead of five branches a symbol.
 _FEEDBACK: Final = tuple(reduce(xor, (g for i, g in enumerate(_GENERATORS) if top >> i & 1), 0) for top in range(32))
+# The same for two symbols at once, and their text: whoever reads a block sees thousands of addresses.
+_FEEDBACK_OF_TWO: Final = tuple(
+    (_FEEDBACK[top >> 5] & 0x1FFFFFF) << 5 ^ _FEEDBACK[_FEEDBACK[top >> 5] >> 25 ^ top & 31] for top in range(1_024)
+)
+_PAIRS: Final = tuple(first + second for first in _CHARSET for second in _CHARSET)
 
 
 def encode(hrp: str, payload: bytes) -> str:
@@ -29,11 +34,26 @@ def encode(hrp: str, payload: bytes) -> str:
     """
     if not hrp or hrp != hrp.lower() or not _is_printable_ascii(hrp):
         raise _error(f"prefix {hrp!r} is not lower-case printable ASCII")
-    symbols = _regroup(payload, 8, 5)
-    length = len(hrp) + 1 + len(symbols) + CHECKSUM_SYMBOLS
+    count = -(-len(payload) * 8 // 5)
+    length = len(hrp) + 1 + count + CHECKSUM_SYMBOLS
     if length > MAX_CHARS:
         raise _error(f"text would have {length} characters, at most {MAX_CHARS} are allowed", limit=MAX_CHARS, got=length)
-    return f"{hrp}1{''.join(_CHARSET[symbol] for symbol in symbols + _checksum(hrp, symbols))}"
+    bits = int.from_bytes(payload) << count * 5 - len(payload) * 8
+    feedback, pairs = _FEEDBACK_OF_TWO, _PAIRS
+    state, texts = _state_after(hrp), [hrp, "1"]
+    if count % 2:
+        first = bits >> (count - 1) * 5
+        state = _step(state, first)
+        texts.append(_CHARSET[first])
+    for shift in range(count // 2 * 10 - 10, -1, -10):
+        pair = bits >> shift & 1_023
+        state = (state & 0xFFFFF) << 10 ^ pair ^ feedback[state >> 20]
+        texts.append(pairs[pair])
+    for _ in range(CHECKSUM_SYMBOLS // 2):
+        state = (state & 0xFFFFF) << 10 ^ feedback[state >> 20]
+    state ^= _FINAL_CONSTANT
+    texts += (pairs[state >> 20], pairs[state >> 10 & 1_023], pairs[state & 1_023])
+    return "".join(texts)
 
 
 def decode(text: str, hrp: str) -> bytes:
@@ -47,13 +67,13 @@ def decode(text: str, hrp: str) -> bytes:
 def decode_symbols(text: str, hrp: str) -> list[int]:
     """Return the checked 5-bit symbols of `text` without its checksum: BIP-350 proper, whatever the symbols hold."""
     data = _data_part(text, hrp)
-    unknown = next((character for character in data if character not in _SYMBOL_OF), None)
-    if unknown is not None:
-        raise _error(f"character {unknown!r} is not used in bech32m")
-    symbols = [_SYMBOL_OF[character] for character in data]
+    try:
+        symbols = [_SYMBOL_OF[character] for character in data]
+    except KeyError as error:
+        raise _error(f"character {error.args[0]!r} is not used in bech32m") from None
     if len(symbols) < CHECKSUM_SYMBOLS:
         raise _error(f"too short: {len(symbols)} characters after the prefix, the checksum alone has {CHECKSUM_SYMBOLS}")
-    if _polymod(_expand(hrp) + symbols) != _FINAL_CONSTANT:
+    if _after(_state_after(hrp), symbols) != _FINAL_CONSTANT:
         raise _error("wrong checksum: a character is missing, mistyped or swapped")
     return symbols[:-CHECKSUM_SYMBOLS]
 
@@ -63,7 +83,10 @@ def symbols_to_bytes(symbols: list[int]) -> bytes:
     padding_bits = len(symbols) * 5 % 8
     if padding_bits >= 5 or (symbols and symbols[-1] & ((1 << padding_bits) - 1)):
         raise _error("wrong padding: the payload does not end on a whole byte and zero bits")
-    return bytes(_regroup(symbols, 5, 8)[: len(symbols) * 5 // 8])
+    bits = 0
+    for symbol in symbols:
+        bits = bits << 5 | symbol
+    return (bits >> padding_bits).to_bytes(len(symbols) * 5 // 8)
 
 
 def _data_part(text: str, hrp: str) -> str:
@@ -84,42 +107,29 @@ def _data_part(text: str, hrp: str) -> str:
 
 
 def _is_printable_ascii(text: str) -> bool:
-    return all("!" <= character <= "~" for character in text)
+    return text.isascii() and text.isprintable() and " " not in text
 
 
-def _expand(hrp: str) -> list[int]:
-    """Return the prefix as the symbols that the checksum covers."""
-    codes = hrp.encode("ascii")
-    return [code >> 5 for code in codes] + [0] + [code & 31 for code in codes]
+def _step(state: int, symbol: int) -> int:
+    """Return the BCH checksum's state after one more symbol."""
+    return (state & 0x1FFFFFF) << 5 ^ symbol ^ _FEEDBACK[state >> 25]
 
 
-def _polymod(symbols: Iterable[int]) -> int:
-    """Return the BCH checksum state after `symbols`."""
-    state = 1
-    for symbol in symbols:
-        state = (state & 0x1FFFFFF) << 5 ^ symbol ^ _FEEDBACK[state >> 25]
+def _after(state: int, symbols: Sequence[int]) -> int:
+    """Return the state after more symbols."""
+    at = len(symbols) % 2
+    if at:
+        state = _step(state, symbols[0])
+    for high, low in zip(symbols[at::2], symbols[at + 1 :: 2], strict=True):
+        state = (state & 0xFFFFF) << 10 ^ high << 5 ^ low ^ _FEEDBACK_OF_TWO[state >> 20]
     return state
 
 
-def _checksum(hrp: str, symbols: list[int]) -> list[int]:
-    state = _polymod([*_expand(hrp), *symbols, *[0] * CHECKSUM_SYMBOLS]) ^ _FINAL_CONSTANT
-    return [state >> shift & 31 for shift in range(25, -1, -5)]
-
-
-def _regroup(items: Iterable[int], from_bits: int, to_bits: int) -> list[int]:
-    """Return the bit string of `items` cut into groups of `to_bits`, the last one filled up with zeros."""
-    groups: list[int] = []
-    buffer = bits = 0
-    for item in items:
-        buffer = buffer << from_bits | item
-        bits += from_bits
-        while bits >= to_bits:
-            bits -= to_bits
-            groups.append(buffer >> bits)
-            buffer &= (1 << bits) - 1
-    if bits:
-        groups.append(buffer << (to_bits - bits))
-    return groups
+@lru_cache(maxsize=16)
+def _state_after(hrp: str) -> int:
+    """Return the state after a prefix."""
+    codes = hrp.encode("ascii")
+    return _after(1, [*(code >> 5 for code in codes), 0, *(code & 31 for code in codes)])
 
 
 def _error(problem: str, **details: object) -> BadEncodingError:

@@ -76,7 +76,7 @@ class MempoolSection(_Section):
     """Bounds of what waits to be ordered."""
 
     max_transactions: Count = Field(default=50_000, description="Most transactions.")
-    max_bytes: Count = Field(default=64 * 1024 * 1024, description="Most bytes.")
+    max_bytes: Count = Field(default=64 * 1024 * 1024, description="Most bytes of memory.")
     sender_share_percent: Annotated[int, Field(ge=1, le=100, description="Most that one sender may fill.")] = 10
 
 

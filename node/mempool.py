@@ -13,14 +13,17 @@ from typing import Final
 from ledger.errors import LimitError
 from ledger.transaction import Transaction
 from ledger.types import Address, TxHash, TxId
+from vm.context import count_values
 
-OVERHEAD_BYTES: Final = 1_024  # what a decoded transaction costs in memory beside its raw bytes
+OVERHEAD_BYTES: Final = 1_024
+VALUE_BYTES: Final = 48
+"""What a decoded transaction takes beside its raw bytes, itself and for each value of its arguments: measured, about."""
 DEFERRED_SHARE: Final = 8  # one of so many candidates is one that was put behind the others: they wait long, but not for ever
 
 
 @dataclass(frozen=True, slots=True)
 class MempoolLimits:
-    """The bounds of the pool; a sender may have at most `sender_share_percent` of either."""
+    """The bounds of the pool; a sender may have at most `sender_share_percent` of either. Bytes are those of memory."""
 
     max_transactions: int = 50_000
     max_bytes: int = 64 * 1024 * 1024
@@ -43,13 +46,19 @@ class Mempool:
         self._expiry: list[tuple[int, TxHash]] = []
         self._pinned: frozenset[TxHash] = frozenset()
         self._bytes = 0
+        self._raw_bytes = 0
 
     def __len__(self) -> int:
         return len(self._by_hash)
 
     @property
     def size_bytes(self) -> int:
-        """Return the raw bytes held."""
+        """Return the raw bytes held; what the pool's bound counts is more."""
+        return self._raw_bytes
+
+    @property
+    def memory_bytes(self) -> int:
+        """Return about how much memory the transactions take."""
         return self._bytes
 
     @property
@@ -68,11 +77,11 @@ class Mempool:
 
     def check_room(self, transaction: Transaction) -> None:
         """Raise `LimitError` (`pool_full`, `sender_quota`) when there is no room, before a signature is verified for it."""
-        limits, size = self._limits, len(transaction.raw)
+        limits, size = self._limits, _memory_of(transaction)
         if len(self._by_hash) >= limits.max_transactions or self._bytes + size > limits.max_bytes:
             raise LimitError(
                 "pool_full",
-                f"the pool holds {len(self._by_hash)} transactions and {self._bytes} bytes",
+                f"the pool holds {len(self._by_hash)} transactions, which take {self._bytes} bytes",
                 hint="send again in a few seconds",
                 limit=limits.max_transactions,
                 limit_bytes=limits.max_bytes,
@@ -94,12 +103,13 @@ class Mempool:
         if transaction.id in self._by_id:
             return False
         self.check_room(transaction)
-        sender, size = transaction.sender, len(transaction.raw)
+        sender, size = transaction.sender, _memory_of(transaction)
         count, held_bytes = self._senders.get(sender, (0, 0))
         self._senders[sender] = (count + 1, held_bytes + size)
         self._by_hash[transaction.tx_hash] = self._fresh[transaction.tx_hash] = transaction
         self._by_id[transaction.id] = transaction.tx_hash
         self._bytes += size
+        self._raw_bytes += len(transaction.raw)
         heapq.heappush(self._expiry, (transaction.body.valid_until_ms, transaction.tx_hash))
         return True
 
@@ -165,9 +175,17 @@ class Mempool:
         transaction = self._by_hash.pop(tx_hash)
         del (self._deferred if tx_hash in self._deferred else self._fresh)[tx_hash]
         del self._by_id[transaction.id]
-        self._bytes -= len(transaction.raw)
+        size = _memory_of(transaction)
+        self._bytes -= size
+        self._raw_bytes -= len(transaction.raw)
         count, held_bytes = self._senders[transaction.sender]
         if count == 1:
             del self._senders[transaction.sender]
         else:
-            self._senders[transaction.sender] = (count - 1, held_bytes - len(transaction.raw))
+            self._senders[transaction.sender] = (count - 1, held_bytes - size)
+
+
+def _memory_of(transaction: Transaction) -> int:
+    """Return about how many bytes of memory a decoded transaction takes: small values take many times their encoding."""
+    values = sum([count_values(call.args) for call in transaction.body.calls])
+    return len(transaction.raw) + OVERHEAD_BYTES + VALUE_BYTES * values

@@ -153,23 +153,28 @@ class Executor:
         """Raise `InsufficientFundsError` for a transaction that its sender cannot pay as things stand.
 
         `need` is the amount and the reserved gas money together, `have` the sender's free money; where another asset is short,
-        they are of that one. Raises `TooLargeError` for more gas than a block gives to one transaction.
+        they are of that one. What shows only after `gas.FUNDS_GAS_LIMIT` is not found out here but in the block, where the sender
+        pays for it. Raises `TooLargeError` for more gas than a block gives to one transaction.
         """
-        _check_size(transaction, context.max_gas, MAX_TRANSACTION_BYTES)
-        failure = self.simulate(state, context, transaction).failure
+        failure = self.simulate(state, context, transaction, gas.FUNDS_GAS_LIMIT).failure
         if failure is None or (failure.contract, failure.failure_code) != (ASSET, AssetError.INSUFFICIENT_FUNDS.name):
             return
         of_sender = (failure.numbers["account"], failure.numbers["symbol"]) == (format_address(transaction.sender), DATR)
         reserve = transaction.body.gas_limit * context.gas_price_motes if of_sender else 0
         raise InsufficientFundsError(int(failure.numbers["need"]) + reserve, int(failure.numbers["have"]) + reserve)
 
-    def simulate(self, state: StateReader, context: BlockContext, transaction: Transaction) -> Simulation:
-        """Return how the transaction would end now. Raises `InsufficientFundsError` when its gas cannot be reserved."""
+    def simulate(
+        self, state: StateReader, context: BlockContext, transaction: Transaction, most_gas: int = gas.UNLIMITED
+    ) -> Simulation:
+        """Return how the transaction would end now, with its gas or with `most_gas` if that is less.
+
+        Raises `InsufficientFundsError` when its gas cannot be reserved, `TooLargeError` when no block has so much for it.
+        """
+        _check_size(transaction, context.max_gas, MAX_TRANSACTION_BYTES)
         run = _BlockRun(self.registry, state, context)
         run.reserve(transaction)
-        return run.attempt(
-            transaction.id, transaction.sender, transaction.body.calls, transaction.body.gas_limit, len(transaction.raw)
-        )
+        body = transaction.body
+        return run.attempt(transaction.id, transaction.sender, body.calls, min(body.gas_limit, most_gas), len(transaction.raw))
 
     def simulate_calls(
         self,
@@ -177,10 +182,14 @@ class Executor:
         context: BlockContext,
         sender: Address,
         calls: Sequence[Call],
-        gas_limit: int = gas.QUERY_GAS_LIMIT,
+        gas_limit: int | None = None,
     ) -> Simulation:
-        """Return how an unsigned list of calls would end; `gas_used` leaves out the transaction's own bytes."""
-        return _BlockRun(self.registry, state, context).attempt(ZERO_HASH, sender, calls, gas_limit, 0)
+        """Return how an unsigned list of calls would end, by default with all the gas that a transaction may have.
+
+        `gas_used` leaves out the transaction's own bytes.
+        """
+        limit = gas.max_gas_limit(context.max_gas) if gas_limit is None else gas_limit
+        return _BlockRun(self.registry, state, context).attempt(ZERO_HASH, sender, calls, limit, 0)
 
     def query(self, state: StateReader, context: BlockContext, contract: str, method: str, args: tuple[Value, ...]) -> Value:
         """Return a read method's canonical result. Raises `ContractError`, also for methods that write."""

@@ -31,6 +31,8 @@ DEFAULT_GAS_LIMIT: Final = 100_000
 """What a wallet offers for a plain transfer (about a third of it is used)."""
 QUERY_GAS_LIMIT: Final = 5_000_000
 """What one read over RPC may cost its node: about 5 ms."""
+FUNDS_GAS_LIMIT: Final = 2_000_000
+"""How far a node follows a wallet's transaction to see whether its sender can pay, free of charge: about 2 ms."""
 UNLIMITED: Final = 2**62
 
 TRANSACTIONS_PER_BLOCK: Final = 10

@@ -1,10 +1,12 @@
 """What a method's handler works with, and the questions that several of them ask."""
 
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
-from typing import Final
+from typing import Final, TypeVar
+
+import orjson
 
 from ledger.block import Header
 from ledger.claims import StateClaim, StateEntry
@@ -15,16 +17,19 @@ from ledger.transaction import Call
 from ledger.types import BlockHash, Height, TxId
 from node.api import NodeApi, TxStatus
 from node.missing import pruned
-from node.rpc.jsonrpc import Json
+from node.rpc.call_views import transaction_steps
+from node.rpc.jsonrpc import Json, dump
+from node.rpc.room import Share
 from node.rpc.schema import MethodTable
-from node.rpc.turns import Turns
-from node.rpc.views import header_view, hex_of, transaction_view
+from node.rpc.turns import Steps, Turns
+from node.rpc.views import header_view, hex_of
 from node.rpc.waits import Waits
 from node.state_version import StateVersion
 from vm.abi import MethodSpec
 from vm.registry import Registry
 
 VERSION: Final = version("datacar")  # looked up once: it reads files
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +43,9 @@ class At:
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """The node, its contracts, the methods it serves, the largest request it takes, turns for long work, and room for waits."""
+    """The node, its contracts, the methods it serves, the largest request it takes, turns for long work, room for waits and for
+    the answer.
+    """
 
     node: NodeApi
     registry: Registry
@@ -46,6 +53,7 @@ class Context:
     max_body_bytes: int
     turns: Turns
     waits: Waits
+    share: Share
 
     def header_view(self, header: Header) -> Json:
         """Return a header's view with its hash."""
@@ -77,15 +85,22 @@ class Context:
 
     async def read(self, method: MethodSpec, contract: str, args: Sequence[Value], at: At) -> tuple[Value, Json]:
         """Return what a read method answers, and the fields of the answer that say at which height, and prove it."""
+        [(value, height, proven)] = await self.turns.each([at], lambda at: self._read(method.name, contract, args, at))
+        place = {"height": height}
+        return value, place if proven is None else place | {"proof": await self.state_proof(*proven, at.trusted_height)}
+
+    def _read(
+        self, method: str, contract: str, args: Sequence[Value], at: At
+    ) -> tuple[Value, Height, tuple[StateVersion, Sequence[bytes]] | None]:
+        """Return an answer, its height, and the keys read for a proof. All in one go: between turns versions are pruned."""
         node = self.node
         if at.height is None and not at.prove:
-            return node.query(contract, method.name, args), {"height": node.tip.height}
+            return node.query(contract, method, args), node.tip.height, None
         version = self.version(at.height)
-        place = {"height": version.header.height}
         if not at.prove:
-            return node.query(contract, method.name, args, version), place
-        value, keys = node.query_noting_reads(contract, method.name, args, version)
-        return value, place | {"proof": await self.state_proof(version, keys, at.trusted_height)}
+            return node.query(contract, method, args, version), version.header.height, None
+        value, keys = node.query_noting_reads(contract, method, args, version)
+        return value, version.header.height, (version, keys)
 
     async def state_proof(self, version: StateVersion, keys: Sequence[bytes], trusted_height: int | None) -> str:
         """Return the proof, as 0x hex, of what raw state keys have in a version, ascending."""
@@ -96,9 +111,28 @@ class Context:
             raise pruned(f"the state of height {height}", self.node.held.states_from, height=height) from error
         return hex_of(self.node.prove(height, StateClaim(tuple(entries)), trusted).encode())
 
-    def decoded_view(self, raw: bytes) -> Json:
+    def decoded_steps(self, raw: bytes) -> Steps[Json]:
         """Return the view of a transaction's bytes; raises the coded error of bytes that are none."""
-        return transaction_view(self.registry, self.node.decode_transaction(raw))
+        return (yield from transaction_steps(self.registry, self.node.decode_transaction(raw)))
+
+    def encoded_steps(self, items: Iterable[T], view: Callable[[T], Steps[Json]]) -> Steps[list[Json]]:
+        """Return the items' views as bytes, so that never more than one of them is held as objects. Only within `share.large`.
+
+        Raises `TooLargeError`, `LimitError` as soon as there is no room for them.
+        """
+        done: list[Json] = []
+        for item in items:
+            shown = yield from view(item)
+            done.append(orjson.Fragment(self.share.piece(dump(shown))))
+            yield
+        return done
+
+    async def views(self, items: Iterable[T], view: Callable[[T], Steps[Json]], *, large: bool = True) -> list[Json]:
+        """Return the items' views, made in turns; where they may be `large` as bytes, in a place for that."""
+        if not large:
+            return await self.turns.run(_views_steps(items, view))
+        async with self.share.large():
+            return await self.turns.run(self.encoded_steps(items, view))
 
     async def wait_final(self, tx_id: TxId, timeout_ms: int, valid_until_ms: int | None) -> TxStatus:
         """Return a transaction's final status. Raises `WaitTimeoutError`: it may have been accepted; or `pruned`."""
@@ -116,3 +150,11 @@ class Context:
             return ()
         block = self.node.block(status.height)
         return () if block is None else self.node.decode_transaction(block.transactions[status.index]).body.calls
+
+
+def _views_steps(items: Iterable[T], view: Callable[[T], Steps[Json]]) -> Steps[list[Json]]:
+    done = []
+    for item in items:
+        done.append((yield from view(item)))
+        yield
+    return done

@@ -5,7 +5,8 @@ out. What a request means is the dispatcher's business.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection
+from contextlib import asynccontextmanager
 from typing import Final, Protocol
 
 from aiohttp import WSCloseCode, WSMsgType, hdrs, web
@@ -118,10 +119,13 @@ class RpcServer:
             body = await self._body(request)
             if isinstance(body, web.Response):
                 return body
-            answer = await self._dispatcher.answer(body)
+            with self._dispatcher.room.share() as share:
+                answer = await self._dispatcher.answer(body, share=share)
+                if answer is None:
+                    return web.Response(status=204)
+                return await _sent(request, web.Response(body=answer, content_type=JSON))
         finally:
             self._in_flight -= 1
-        return web.Response(status=204) if answer is None else web.Response(body=answer, content_type=JSON)
 
     async def _body(self, request: web.Request) -> bytes | web.Response:
         """Return the body, or the refusal of one that is compressed, too large or too slow."""
@@ -149,12 +153,12 @@ class RpcServer:
         self._sockets.add(socket)
         try:
             async with asyncio.TaskGroup() as group:
-                await self._serve_socket(socket, group)
+                await self._serve_socket(socket, request, group)
         finally:
             self._sockets.discard(socket)
         return socket
 
-    async def _serve_socket(self, socket: web.WebSocketResponse, group: asyncio.TaskGroup) -> None:
+    async def _serve_socket(self, socket: web.WebSocketResponse, request: web.Request, group: asyncio.TaskGroup) -> None:
         """Answer a socket's messages, each as soon as it is ready; over the bound, stop reading until one is."""
         slots, waits = asyncio.Semaphore(limits.MAX_SOCKET_REQUESTS), Waits(limits.SOCKET_WAITS)
         tasks: set[asyncio.Task[None]] = set()
@@ -163,21 +167,19 @@ class RpcServer:
                 break
             await slots.acquire()
             body = message.data.encode() if message.type is WSMsgType.TEXT else message.data
-            task = group.create_task(self._answer_on(socket, body, slots, waits))
+            task = group.create_task(self._answer_on(socket, request, body, waits))
             tasks.add(task)
             task.add_done_callback(tasks.discard)
+            task.add_done_callback(lambda _: slots.release())
         for task in tasks:  # nobody is left to read these answers
             task.cancel()
 
-    async def _answer_on(self, socket: web.WebSocketResponse, body: bytes, slots: asyncio.Semaphore, waits: Waits) -> None:
-        try:
-            answer = await self._dispatcher.answer(body, waits)
+    async def _answer_on(self, socket: web.WebSocketResponse, request: web.Request, body: bytes, waits: Waits) -> None:
+        with self._dispatcher.room.share() as share:
+            answer = await self._dispatcher.answer(body, waits, share)
             if answer is not None and not socket.closed:
-                await socket.send_frame(answer, WSMsgType.TEXT)
-        except ConnectionError:
-            return
-        finally:
-            slots.release()
+                async with _reading(request):
+                    await socket.send_frame(answer, WSMsgType.TEXT)
 
     async def _close_sockets(self, _app: web.Application) -> None:
         for socket in tuple(self._sockets):
@@ -201,6 +203,25 @@ class RpcServer:
 
     async def _metrics_page(self, _request: web.Request) -> web.StreamResponse:
         return web.Response(body=self._metrics.page(), headers={hdrs.CONTENT_TYPE: "text/plain; version=0.0.4; charset=utf-8"})
+
+
+@asynccontextmanager
+async def _reading(request: web.Request) -> AsyncIterator[None]:
+    """Send inside: a client that does not read in time, or is gone, is cut off, so that nothing is held for it."""
+    try:
+        async with asyncio.timeout(limits.SEND_TIMEOUT_S):
+            yield
+    except (TimeoutError, ConnectionError):
+        if request.transport is not None:
+            request.transport.abort()
+
+
+async def _sent(request: web.Request, response: web.Response) -> web.Response:
+    """Send a response and return it: what it takes is held until then."""
+    async with _reading(request):
+        await response.prepare(request)
+        await response.write_eof()
+    return response
 
 
 def _refusal(error: DatacarError, *, status: int) -> web.Response:

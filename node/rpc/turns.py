@@ -2,33 +2,82 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
-from typing import Final, TypeVar
+from collections import deque
+from collections.abc import Callable, Generator, Iterable
+from typing import Any, Final, TypeAlias, TypeVar
 
 T = TypeVar("T")
 R = TypeVar("R")
 
 TURN_S: Final = 0.002
 
+Steps: TypeAlias = Generator[None, None, T]
+"""Work that can be left at each `yield`, and what it comes to."""
+
 
 class Turns:
-    """One turn at a time over all requests, and the event loop goes round between two, however many requests there are.
+    """One turn for each time that the event loop goes round, however many requests there are: they take it one after the other.
 
-    A turn ends by time, not by count: items differ by a factor of a hundred. The longest one is the longest single item.
+    A turn ends by time, not by count: steps differ by a factor of a hundred. Short work is done in one turn with others'.
     """
 
     def __init__(self) -> None:
-        self._lock = asyncio.Lock()
+        self._waiting: deque[tuple[Steps[Any], asyncio.Future[Any]]] = deque()
 
-    async def each(self, items: Sequence[T], work: Callable[[T], R]) -> list[R]:
+    async def run(self, steps: Steps[T]) -> T:
+        """Return what the steps come to. Raises what they raise."""
+        loop = asyncio.get_running_loop()
+        outcome: asyncio.Future[T] = loop.create_future()
+        self._waiting.append((steps, outcome))
+        if len(self._waiting) == 1:
+            loop.call_soon(self._take_turn)
+        return await outcome
+
+    def _take_turn(self) -> None:
+        end = time.monotonic() + TURN_S
+        while self._waiting:
+            steps, outcome = self._waiting[0]
+            _work(steps, outcome, end)
+            self._waiting.popleft()
+            if not outcome.done():
+                self._waiting.append((steps, outcome))
+            if time.monotonic() >= end:
+                break
+        if self._waiting:
+            asyncio.get_running_loop().call_soon(self._take_turn)
+
+    async def each(self, items: Iterable[T], work: Callable[[T], R]) -> list[R]:
         """Return what `work` makes of each item, in order. Raises what it raises."""
-        done: list[R] = []
-        while len(done) < len(items):
-            async with self._lock:
-                end = time.monotonic() + TURN_S
-                while len(done) < len(items):
-                    done.append(work(items[len(done)]))
-                    if time.monotonic() >= end:
-                        break
-                await asyncio.sleep(0)
-        return done
+        return await self.run(_each(items, work))
+
+
+def _work(steps: Steps[T], outcome: asyncio.Future[T], end: float) -> None:
+    """Take steps until they come to something, nobody waits for that any more, or it is time to stop."""
+    try:
+        while not outcome.done():
+            next(steps)
+            if time.monotonic() >= end:
+                return
+        steps.close()
+    except StopIteration as done:
+        outcome.set_result(done.value)
+    except Exception as error:  # noqa: BLE001 - raised again where it is waited for
+        outcome.set_exception(error)
+
+
+def _each(items: Iterable[T], work: Callable[[T], R]) -> Steps[list[R]]:
+    done: list[R] = []
+    for item in items:
+        done.append(work(item))
+        yield
+    return done
+
+
+def finished(steps: Steps[T]) -> T:
+    """Return what steps come to, all in one go."""
+    while True:
+        try:
+            next(steps)
+        except StopIteration as done:
+            result: T = done.value
+            return result

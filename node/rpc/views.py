@@ -3,30 +3,21 @@
 Heights, counts and times are integers, amounts decimal strings of motes, bytes 0x hex, addresses bech32m.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from dataclasses import fields
-from decimal import Decimal
-from typing import Any, Final
+from typing import Final
 
 from ledger.block import Header
 from ledger.certificate import QuorumCertificate
-from ledger.codec import Value, as_tuple, decode
 from ledger.committee import Committee
-from ledger.errors import InvalidInputError
 from ledger.parameters import ChainParameters
 from ledger.policy import format_address
-from ledger.transaction import MAX_ARGS, Call, Transaction
-from ledger.types import MOTES_PER_DATR, BlockHash
-from node.api import PeerStatus, TxStatus
+from ledger.types import BlockHash
+from node.api import PeerStatus
 from node.rpc.jsonrpc import Json
-from node.rpc.printable import printable
 from node.rpc.schema import Schema
-from vm.abi_json import call_to_json, receipt_to_json, untyped_to_json, value_to_json
-from vm.abi_types import Kind, TypeSpec
-from vm.contracts.governance_types import ActionKind, MemberRecord, Nominee, ProposalStatus, Role, Tally, Topic
-from vm.contracts.planned_calls import PlannedCall
-from vm.errors import ContractError
-from vm.registry import Registry
+from vm.contracts.governance_types import ActionKind, MemberRecord, ProposalStatus, Role, Topic
+from vm.gas import max_gas_limit
 
 INTEGER: Final[Schema] = {"type": "integer"}
 TEXT: Final[Schema] = {"type": "string"}
@@ -211,93 +202,11 @@ def certificate_view(header: Json, certificate: QuorumCertificate, committee: Co
     }
 
 
-def transaction_view(registry: Registry, transaction: Transaction) -> Json:
-    """Return a decoded transaction and a sentence for people."""
-    body = transaction.body
-    return {
-        "id": hex_of(transaction.id),
-        "tx_hash": hex_of(transaction.tx_hash),
-        "sender": format_address(transaction.sender),
-        "policy": {"threshold": body.policy.threshold, "keys": [hex_of(key) for key in body.policy.keys]},
-        "salt": hex_of(body.salt),
-        "valid_until_ms": body.valid_until_ms,
-        "chain_tag": hex_of(body.chain_tag),
-        "calls": [call_view(registry, call) for call in body.calls],
-        "gas_limit": body.gas_limit,
-        "reference": body.reference,
-        "signatures": [{"key_index": index, "signature": hex_of(signature)} for index, signature in transaction.signatures],
-        "size_bytes": len(transaction.raw),
-        "text": f"{format_address(transaction.sender)}: " + "; ".join(call_text(registry, call) for call in body.calls),
-    }
-
-
-def call_view(registry: Registry, call: Call) -> Json:
-    """Return a call with named arguments, or with bare ones where it does not fit any contract."""
-    try:
-        return call_to_json(registry, call)
-    except ContractError:
-        return {"contract": call.contract, "method": call.method, "args": untyped_to_json(call.args)}
-
-
-def call_text(registry: Registry, call: Call, *, within: bool = False) -> str:
-    """Return a call as a person reads it, money in DATR: `asset.transfer(to=datr1..., amount=1.5 DATR)`.
-
-    Calls that it plans, for others to decide on, are shown like this too; those that they plan `within` them, as bytes.
-    """
-    name = printable(f"{call.contract}.{call.method}")
-    try:
-        method = registry.method(call.contract, call.method)
-        method.decode_args(call.args)
-    except ContractError as error:
-        return f"{name}(...), which cannot succeed: {printable(error.message)}"
-    texts = []
-    for param, value in zip(method.params, call.args, strict=True):
-        planned = _plans(param.type) and not within
-        texts.append(f"{param.name}=" + (_planned_text(registry, value) if planned else _value_text(param.type, value)))
-    return f"{name}({', '.join(texts)})"
-
-
-def _plans(spec: TypeSpec) -> bool:
-    return spec.kind is Kind.LIST and spec.items[0].name == PlannedCall.__name__
-
-
-def _planned_text(registry: Registry, calls: Any) -> str:
-    """Return a list of planned calls in words; what is no call is said to be none."""
-    texts = []
-    for contract, method, raw_args in calls:
-        try:
-            texts.append(call_text(registry, _as_call(contract, method, raw_args), within=True))
-        except InvalidInputError:
-            texts.append(printable(f"{contract}.{method}") + "(...), whose arguments are no list")
-    return f"[{'; '.join(texts)}]"
-
-
-def _value_text(spec: TypeSpec, value: Value) -> str:
-    shown = value_to_json(spec, value)
-    return f"{datr(int(shown))} DATR" if spec.kind is Kind.MOTES else printable(str(shown))
-
-
-def datr(motes: int) -> str:
-    """Return motes as a plain decimal of DATR."""
-    return f"{(Decimal(motes) / MOTES_PER_DATR).normalize():f}"
-
-
-def status_view(registry: Registry, status: TxStatus, calls: Sequence[Call] = ()) -> Json:
-    """Return where a transaction stands; height, index and receipt are null until it is in a block."""
-    receipt = None if status.receipt is None else receipt_to_json(registry, status.receipt, calls)
-    return {
-        "id": hex_of(status.id),
-        "status": status.state.value,
-        "height": status.height,
-        "index": status.index,
-        "receipt": receipt,
-    }
-
-
 def parameters_view(parameters: ChainParameters) -> Json:
-    """Return the chain's parameters by name; the gas price, being money, is a decimal string."""
+    """Return the chain's parameters by name and the gas that a transaction may have; the gas price, being money, is a string."""
     named = {item.name: getattr(parameters, item.name) for item in fields(parameters)}
-    return named | {"gas_price_motes": str(parameters.gas_price_motes)}
+    most = max_gas_limit(parameters.block_max_gas)
+    return named | {"gas_price_motes": str(parameters.gas_price_motes), "max_gas_limit": most}
 
 
 def member_view(member: MemberRecord) -> Json:
@@ -311,57 +220,6 @@ def member_view(member: MemberRecord) -> Json:
         "account": None if member.account is None else format_address(member.account),
         "since_height": member.since_height,
         "attested_height": member.attested_height or None,
-    }
-
-
-def proposal_view(registry: Registry, tally: Tally) -> Json:
-    """Return a proposal; approvals and rejections are the votes that count, or counted when it was decided."""
-    proposal, digest = tally.proposal, tally.proposal.action.calls
-    return {
-        "id": proposal.id,
-        "kind": proposal.action.kind.value,
-        "member_id": proposal.action.member_id,
-        "topics": [Topic.MEMBERS.value] if digest is None else [topic.value for topic in digest.topics],
-        "calls": None if tally.calls is None else [_planned_call_view(registry, call) for call in tally.calls],
-        "calls_sha256": None if digest is None else hex_of(digest.sha256),
-        "candidate": None if proposal.action.nominee is None else _nominee_view(proposal.action.nominee, tally.certificate),
-        "proposer": proposal.proposer,
-        "reason": proposal.reason,
-        "status": proposal.status.value,
-        "created_height": proposal.created_height,
-        "created_ms": proposal.created_ms,
-        "expires_ms": proposal.expires_ms,
-        "closed_height": None if proposal.outcome is None else proposal.outcome.height,
-        "votes": [{"member_id": vote.member_id, "height": vote.height, "approve": vote.approve} for vote in proposal.votes],
-        "approvals": tally.approvals,
-        "rejections": tally.rejections,
-        "need": tally.need,
-    }
-
-
-def _planned_call_view(registry: Registry, call: PlannedCall) -> Json:
-    """Return a call that is voted on, with its arguments by name where they fit the contract as it is."""
-    plain = _as_call(call.contract, call.method, call.args)
-    text = call_text(registry, plain)
-    shown = {"contract": call.contract, "method": call.method, "args": None, "raw_args": hex_of(call.args), "text": text}
-    try:
-        return shown | call_to_json(registry, plain) | {"problem": None}
-    except ContractError as failure:
-        return shown | {"problem": failure.message}
-
-
-def _as_call(contract: str, method: str, raw_args: bytes) -> Call:
-    """Return a planned call as one of a transaction."""
-    return Call(contract, method, as_tuple(decode(raw_args), "arguments", max_items=MAX_ARGS))
-
-
-def _nominee_view(nominee: Nominee, certificate: bytes | None) -> Json:
-    return {
-        "public_key": hex_of(nominee.public_key),
-        "certificate": None if certificate is None else hex_of(certificate),
-        "certificate_sha256": hex_of(nominee.certificate_sha256),
-        "p2p_address": nominee.p2p_address,
-        "account": format_address(nominee.account),
     }
 
 

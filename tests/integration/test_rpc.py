@@ -9,7 +9,7 @@ import time
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import aiohttp
 import pytest
@@ -22,6 +22,8 @@ from node.config import load_config
 from node.devnet import create
 from node.rpc import limits
 from tests.memory_node import FAUCET_SEED, MemoryNode
+from tests.patience import PATIENCE_MS, PATIENCE_S
+from tests.ports import take_ports
 from tests.running_node import running_node
 from tests.served_node import MAX_BODY, LoopThread, Served, serve
 
@@ -68,7 +70,7 @@ def test_oversized_bodies_are_413_with_the_numbers(served: Served) -> None:
 
 
 def test_a_chunked_body_is_bounded_as_it_comes(served: Served) -> None:
-    with socket.create_connection(("127.0.0.1", served.server.port), timeout=10) as raw:
+    with socket.create_connection(("127.0.0.1", served.server.port), timeout=PATIENCE_S) as raw:
         raw.sendall(b"POST /rpc HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n")
         chunk = b"10000\r\n" + b" " * 0x10000 + b"\r\n"
         with contextlib.suppress(ConnectionError):
@@ -142,18 +144,36 @@ def test_too_many_requests_are_429(served: Served, monkeypatch: pytest.MonkeyPat
 # ---- WebSocket
 
 
+class Payment(NamedTuple):
+    """A signed transfer that was not sent."""
+
+    id: str
+    raw: str
+
+
+def payments(served: Served, count: int) -> list[Payment]:
+    pay = Call("asset", "transfer", (parse_address(ALICE.address), 1))
+    signed = (served.node.sign(FAUCET_SEED, (pay,)) for _ in range(count))
+    return [Payment("0x" + item.id.hex(), "0x" + item.raw.hex()) for item in signed]
+
+
+async def receive(ws: aiohttp.ClientWebSocketResponse, count: int) -> dict[int | None, Any]:
+    """Return the next answers by the ids of their requests."""
+    answers = [json.loads((await ws.receive(PATIENCE_S)).data) for _ in range(count)]
+    return {answer["id"]: answer for answer in answers}
+
+
 async def test_a_websocket_answers_as_answers_are_ready(served: Served) -> None:
-    pay = [served.node.sign(FAUCET_SEED, (Call("asset", "transfer", (parse_address(ALICE.address), 1)),)) for _ in range(3)]
-    raws = ["0x" + transaction.raw.hex() for transaction in pay]
+    *raws, awaited = payments(served, 4)
     async with aiohttp.ClientSession() as session, session.ws_connect(served.url + "/ws", max_msg_size=0) as ws:
-        await ws.send_bytes(call("tx_wait", 1, id="0x" + "00" * 32, timeout_ms=300))
-        await ws.send_str(call("tx_sendBatch", 2, raws=raws).decode())
+        await ws.send_bytes(call("tx_wait", 1, id=awaited.id, timeout_ms=PATIENCE_MS))
+        await ws.send_str(call("tx_sendBatch", 2, raws=[item.raw for item in raws]).decode())
         await ws.send_str("{")
-        answers = [json.loads((await ws.receive()).data) for _ in range(3)]
-        by_id = {answer["id"]: answer for answer in answers}
-        assert by_id.keys() == {1, 2, None}
-        assert answers[2] is by_id[1], "the waiting one does not hold up the others"
-        assert [item["status"] for item in by_id[2]["result"]] == ["pending"] * 3
+        answers = await receive(ws, 2)
+        assert answers.keys() == {2, None}, "the waiting one does not hold up the others"
+        assert [item["status"] for item in answers[2]["result"]] == ["pending"] * 3
+        await ws.send_bytes(call("tx_send", 3, raw=awaited.raw))
+        assert (await receive(ws, 2))[1]["result"]["status"] == "succeeded"
         await ws.send_bytes(b" " * (MAX_BODY + 1))
         assert (await ws.receive()).type in (aiohttp.WSMsgType.CLOSE, aiohttp.WSMsgType.CLOSED)
         assert ws.close_code == aiohttp.WSCloseCode.MESSAGE_TOO_BIG
@@ -161,12 +181,16 @@ async def test_a_websocket_answers_as_answers_are_ready(served: Served) -> None:
 
 async def test_one_websocket_cannot_hold_all_the_waits(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(limits, "SOCKET_WAITS", 2)
+    sent = payments(served, 2)
     async with aiohttp.ClientSession() as session, session.ws_connect(served.url + "/ws") as ws:
-        for number in range(3):
-            await ws.send_bytes(call("tx_wait", number, id=f"0x{number:064x}", timeout_ms=300))
-        answers = [json.loads((await ws.receive()).data) for _ in range(3)]
-        assert [answer["error"]["data"]["reason"] for answer in answers] == ["wait_timeout"] * 3
-        assert (answers[0]["id"], answers[0]["error"]["data"]["limit"]) == (2, 2)
+        for number, item in enumerate(sent):
+            await ws.send_bytes(call("tx_wait", number, id=item.id, timeout_ms=PATIENCE_MS))
+        await ws.send_bytes(call("tx_wait", 2, id="0x" + "00" * 32, timeout_ms=PATIENCE_MS))
+        refused = (await receive(ws, 1))[2]["error"]["data"]
+        assert (refused["reason"], refused["limit"]) == ("wait_timeout", 2)
+        await ws.send_bytes(call("tx_sendBatch", 3, raws=[item.raw for item in sent]))
+        answers = await receive(ws, 3)
+        assert [answers[number]["result"]["status"] for number in range(2)] == ["succeeded"] * 2
         await ws.send_bytes(call("tx_wait", 4, id="0x" + "00" * 32, timeout_ms=1))
         assert json.loads((await ws.receive()).data)["error"]["data"]["timeout_ms"] == 1  # there is room again
 
@@ -207,26 +231,28 @@ async def test_the_asynchronous_client_does_the_same(served: Served) -> None:
         receipts[0].verify((await client.chain_info()).genesis_hash)
 
 
-def closed_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+@contextlib.contextmanager
+def closed_port() -> Iterator[int]:
+    """A port that refuses connections, and that nobody else can listen on meanwhile."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        yield taken.getsockname()[1]
 
 
 async def test_a_refused_connection_is_told_at_once(served: Served) -> None:
-    nobody = f"http://127.0.0.1:{closed_port()}"
-    begin = time.monotonic()
-    with pytest.raises(errors.UnreachableError):
-        Client(nobody).transfer(FAUCET, to=ALICE.address, amount="1")
-    async with AsyncClient(nobody) as client:
+    with closed_port() as port:
+        nobody = f"http://127.0.0.1:{port}"
+        begin = time.monotonic()
         with pytest.raises(errors.UnreachableError):
-            await client.chain_info()
-    assert time.monotonic() - begin < 1
-    with Client([nobody, served.url]) as both:
-        assert both.chain_info().chain_id == "memory-1"
-    async with AsyncClient([nobody, served.url]) as also:
-        assert (await also.chain_info()).chain_id == "memory-1"
+            Client(nobody).transfer(FAUCET, to=ALICE.address, amount="1")
+        async with AsyncClient(nobody) as client:
+            with pytest.raises(errors.UnreachableError):
+                await client.chain_info()
+        assert time.monotonic() - begin < Client().timeout_s / 2, "0.02 s on a quiet machine: nothing is waited for"
+        with Client([nobody, served.url]) as both:
+            assert both.chain_info().chain_id == "memory-1"
+        async with AsyncClient([nobody, served.url]) as also:
+            assert (await also.chain_info()).chain_id == "memory-1"
 
 
 @contextlib.contextmanager
@@ -235,7 +261,7 @@ def dropping_proxy(target_port: int, drops: int) -> Iterator[str]:
 
     def forward(request: bytes) -> bytes:
         head, _, body = request.partition(b"\r\n\r\n")
-        connection = http.client.HTTPConnection("127.0.0.1", target_port, timeout=10)
+        connection = http.client.HTTPConnection("127.0.0.1", target_port, timeout=PATIENCE_S)
         connection.request("POST", "/rpc", body)
         answer = connection.getresponse().read()
         connection.close()
@@ -275,10 +301,10 @@ def test_a_payment_whose_answer_is_lost_happens_once(served: Served) -> None:
 def test_a_payment_whose_answers_are_all_lost_is_unknown_and_can_be_resumed(served: Served) -> None:
     with (
         dropping_proxy(served.server.port, drops=1_000) as url,
-        Client(url, timeout_s=0.5) as client,
+        Client(url) as client,
         pytest.raises(errors.OutcomeUnknownError) as caught,
     ):
-        client.transfer(FAUCET, to=ALICE.address, amount_motes=7)
+        client.transfer(FAUCET, to=ALICE.address, amount_motes=7, timeout_s=0.5)
     with Client(served.url) as direct:
         found = direct.wait(caught.value.transaction_id, valid_until_ms=caught.value.valid_until_ms)
         assert found["status"] == "succeeded"
@@ -300,7 +326,7 @@ def node_that_dies_of_a_payment() -> Iterator[str]:
                     servers[0].close()
                     break
                 info = {"chain_id": "x", "genesis_hash": "0x" + "11" * 32, "height": 1, "timestamp_ms": 1_000}
-                info |= {"tx_window_ms": 3_600_000, "parameters": {"gas_price_motes": "0"}}
+                info |= {"tx_window_ms": 3_600_000, "parameters": {"gas_price_motes": "0", "max_gas_limit": 25_000_000}}
                 answer = json.dumps({"jsonrpc": "2.0", "id": request["id"], "result": info}).encode()
                 writer.write(b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n" % len(answer))
                 writer.write(answer)
@@ -319,12 +345,12 @@ def node_that_dies_of_a_payment() -> Iterator[str]:
 
 async def test_a_node_that_dies_with_a_payment_may_have_passed_it_on() -> None:
     """That it cannot be reached afterwards must not become "nothing was sent": the user would pay twice."""
-    with node_that_dies_of_a_payment() as url, Client(url, timeout_s=0.5) as client, pytest.raises(errors.OutcomeUnknownError):
-        client.transfer(FAUCET, to=ALICE.address, amount_motes=7)
+    with node_that_dies_of_a_payment() as url, Client(url) as client, pytest.raises(errors.OutcomeUnknownError):
+        client.transfer(FAUCET, to=ALICE.address, amount_motes=7, timeout_s=0.5)
     with node_that_dies_of_a_payment() as url:
-        async with AsyncClient(url, timeout_s=0.5) as also:
+        async with AsyncClient(url) as also:
             with pytest.raises(errors.OutcomeUnknownError):
-                await also.transfer(FAUCET, to=ALICE.address, amount_motes=7)
+                await also.transfer(FAUCET, to=ALICE.address, amount_motes=7, timeout_s=0.5)
 
 
 def test_after_a_lost_answer_another_node_is_asked(served: Served) -> None:
@@ -346,7 +372,8 @@ async def test_the_asynchronous_client_survives_lost_answers_too(served: Served)
 
 def test_a_real_node_serves_wallets(tmp_path: Path) -> None:
     """One member with its own consensus, disk and sockets: a payment is final, provable, and not lost when it restarts."""
-    network = create(tmp_path / "net", dev_blueprint(1, "rpc test", time.time_ns() // 1_000_000), lambda _line: None)
+    blueprint, ports = dev_blueprint(1, "rpc test", time.time_ns() // 1_000_000), (take_ports(1), take_ports(1))
+    network = create(tmp_path / "net", blueprint, lambda _line: None, ports)
     config = load_config(tmp_path / "net" / network.nodes[0].name / "config.toml")
     payer = Wallet.from_mnemonic(network.accounts[0].mnemonic)
     url = f"http://127.0.0.1:{config.rpc.port}"

@@ -164,3 +164,22 @@ def test_no_text_gets_past_as_anything_but_itself(text: str) -> None:
     except BadEncodingError:
         return
     assert encode("datr", payload) == text.lower()
+
+
+def _checksum_by_the_book(hrp: str, symbols: list[int]) -> list[int]:
+    """Return the checksum as BIP-350 defines it, bit by bit."""
+    state = 1
+    for symbol in [*(ord(c) >> 5 for c in hrp), 0, *(ord(c) & 31 for c in hrp), *symbols, *[0] * 6]:
+        top, state = state >> 25, (state & 0x1FFFFFF) << 5 ^ symbol
+        for bit, generator in enumerate((0x3B6A57B2, 0x26508E6D, 0x1EA119FA, 0x3D4233DD, 0x2A1462B3)):
+            state ^= generator if top >> bit & 1 else 0
+    return [(state ^ 0x2BC830A3) >> shift & 31 for shift in range(25, -1, -5)]
+
+
+@given(hrp=st.text("abcdefxyz012?!~", min_size=1, max_size=6), payload=st.binary(max_size=40))
+def test_the_tables_are_the_definition(hrp: str, payload: bytes) -> None:
+    """Of even and odd numbers of symbols, after any prefix."""
+    bits = "".join(f"{byte:08b}" for byte in payload)
+    symbols = [int(bits[at : at + 5].ljust(5, "0"), 2) for at in range(0, len(bits), 5)]
+    letters = "qpzry9x8gf2tvdw0s3jn54khce6mua7l"
+    assert encode(hrp, payload) == f"{hrp}1" + "".join(letters[n] for n in symbols + _checksum_by_the_book(hrp, symbols))

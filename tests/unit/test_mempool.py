@@ -1,10 +1,12 @@
 """The pool is bounded, fair to senders, and loses nothing but what was committed or can no longer be."""
 
 import hashlib
+import tracemalloc
 from dataclasses import replace
 
 import pytest
 
+from ledger.codec import Value
 from ledger.crypto import public_key
 from ledger.errors import LimitError
 from ledger.policy import KeyPolicy
@@ -14,14 +16,16 @@ from node.mempool import Mempool, MempoolLimits
 GENESIS_HASH = bytes(32)
 
 
-def transaction(number: int, sender: int = 0, valid_until_ms: int = 1_000) -> Transaction:
+def transaction(
+    number: int, sender: int = 0, valid_until_ms: int = 1_000, args: tuple[Value, ...] = (bytes(33), 1)
+) -> Transaction:
     seed = hashlib.sha256(b"sender %d" % sender).digest()
     body = TransactionBody(
         KeyPolicy.single(public_key(seed)),
         number.to_bytes(8),
         valid_until_ms,
         chain_tag_of(GENESIS_HASH),
-        (Call("asset", "transfer", (bytes(33), 1)),),
+        (Call("asset", "transfer", args),),
         1,
     )
     return body.sign(GENESIS_HASH, (seed,))
@@ -56,11 +60,26 @@ def test_count_and_bytes_are_bounded_and_the_refusal_says_so() -> None:
     with pytest.raises(LimitError) as caught:
         mempool.add(transaction(3, 3))
     assert (caught.value.reason, caught.value.details["limit"]) == ("pool_full", 2)
-    small = pool(size=300)
+    small = pool(size=2_000)
     small.add(transaction(1))
     with pytest.raises(LimitError) as caught:
         small.add(transaction(2))
     assert caught.value.reason == "pool_full"
+
+
+def test_what_counts_is_memory_and_not_the_wire() -> None:
+    """A decoded transaction takes many times its bytes: six times for a payment, more for a list of small numbers."""
+    few, many = transaction(1), transaction(2, args=(bytes(33), tuple(range(1_000))))
+    for item in (few, many):
+        mempool = pool()
+        tracemalloc.start()
+        held = [Transaction.from_raw(item.raw, GENESIS_HASH) for _ in range(20)]
+        measured = tracemalloc.get_traced_memory()[0] / len(held)
+        tracemalloc.stop()
+        mempool.add(item)
+        assert measured / 3 < mempool.memory_bytes < 3 * measured
+        mempool.remove([item.id])
+        assert mempool.memory_bytes == 0
 
 
 def test_one_sender_cannot_fill_it() -> None:

@@ -151,7 +151,7 @@ async def test_who_signs_a_list_of_calls_can_read_it(network: Network) -> None:
     for call, text in (
         (planned(Asset.burn, "DATR", 150_000_000), "calls=[asset.burn(symbol=DATR, amount=1.5 DATR)]"),
         (PlannedCall("asset", "burn", b"\xc1"), "calls=[asset.burn(...), whose arguments are no list]"),
-        (inner, "calls=[governance.propose_calls(calls=[{'contract': 'asset', 'method': 'burn', 'args': '0x"),
+        (inner, "calls=[governance.propose_calls(calls=[{contract: 'asset', method: 'burn', args: 0x"),
     ):
         args = propose.encode_args(((call,), "", None))
         signed = network.node.sign(network.node.keys[0].governance_seed, (Call("governance", "propose_calls", args),))

@@ -16,11 +16,13 @@ from ledger.transaction import Call, Transaction
 from node import finality
 from node.api import Submission
 from node.rpc import limits, views
+from node.rpc.call_views import call_text
 from node.rpc.dispatch import Dispatcher
 from node.rpc.methods import METHODS
 from node.rpc.schema import MethodTable
 from node.rpc.turns import TURN_S, Turns
 from tests.memory_node import FAUCET, FAUCET_SEED, MemoryNode
+from tests.patience import PATIENCE_MS, PATIENCE_S
 from vm.contracts.governance import Governance
 from vm.contracts.governance_possession import prove_possession
 from vm.contracts.governance_types import Candidate
@@ -372,15 +374,24 @@ async def test_an_accepted_transaction_is_never_refused_for_want_of_room_to_wait
 
 
 async def test_one_batch_cannot_hold_all_the_waits(rpc: Rpc) -> None:
-    """All of them are asked before the first wait ends."""
+    """There is room for some; the others are told so at once, while nothing that is waited for has been sent."""
+    awaited = [pay(rpc.node) for _ in range(100)]
+    ids = ["0x" + transaction.id.hex() for transaction in awaited]
     requests = [
-        {"jsonrpc": "2.0", "id": number, "method": "tx_wait", "params": {"id": f"0x{number:064x}", "timeout_ms": 1_000}}
-        for number in range(100)
+        {"jsonrpc": "2.0", "id": number, "method": "tx_wait", "params": {"id": tx_id, "timeout_ms": PATIENCE_MS}}
+        for number, tx_id in enumerate(ids)
     ]
-    reasons = [answer["error"]["data"] for answer in await rpc.message(requests)]
-    assert {data["reason"] for data in reasons} == {"wait_timeout"}
-    assert sum("timeout_ms" in data for data in reasons) == limits.BATCH_WAITS
-    assert [data["id"] for data in reasons] == [request["params"]["id"] for request in requests]  # type: ignore[index]
+    asked = asyncio.create_task(rpc.message(requests))
+    async with asyncio.timeout(PATIENCE_S):
+        while len(rpc.seen) < len(requests) - limits.BATCH_WAITS:  # noqa: ASYNC110 - there is no event to wait for
+            await asyncio.sleep(0)
+    await rpc.node.submit([transaction.raw for transaction in awaited])
+    answers = await asked
+    refused = [answer["error"]["data"] for answer in answers if "error" in answer]
+    assert {(data["reason"], data["limit"]) for data in refused} == {("wait_timeout", limits.BATCH_WAITS)}
+    assert sum("result" in answer for answer in answers) == limits.BATCH_WAITS
+    told = [answer["result"]["id"] if "result" in answer else answer["error"]["data"]["id"] for answer in answers]
+    assert told == ids
 
 
 class Rounds:
@@ -437,14 +448,20 @@ async def test_an_unknown_contract_has_no_abi(rpc: Rpc) -> None:
 async def test_strangers_cannot_write_lines_into_what_people_read(rpc: Rpc) -> None:
     evil = "x\x1b[2J\n\u202e"
     call = Call("charging", "register_station", (evil, ALICE, b"t" * 32))
-    assert "\\x1b[2J\\n\\u202e" in views.call_text(default_registry(), call)
-    for text in (views.call_text(default_registry(), call), views.call_text(default_registry(), Call(evil, evil, ()))):
+    assert "\\x1b[2J\\n\\u202e" in call_text(default_registry(), call)
+    for text in (call_text(default_registry(), call), call_text(default_registry(), Call(evil, evil, ()))):
         assert text.isprintable()
 
 
-async def test_simulating_more_gas_than_a_block_has_is_refused(rpc: Rpc) -> None:
-    error = await rpc.fails("tx_simulate", raw=raw_of(pay(rpc.node, gas_limit=2**40)))
-    assert (error["data"]["reason"], error["data"]["limit"]) == ("too_large", rpc.node.parameters.block_max_gas)
+async def test_what_is_simulated_may_be_sent(rpc: Rpc) -> None:
+    """One limit of gas for both, and clients are told which."""
+    most = (await rpc.ok("chain_info"))["parameters"]["max_gas_limit"]
+    over, at_most = pay(rpc.node, gas_limit=most + 1), pay(rpc.node, gas_limit=most)
+    for method in ("tx_simulate", "tx_send"):
+        error = await rpc.fails(method, raw=raw_of(over))
+        assert (error["data"]["reason"], error["data"]["limit"], error["data"]["got"]) == ("too_large", most, most + 1)
+    assert (await rpc.ok("tx_simulate", raw=raw_of(at_most)))["outcome"] == "succeeded"
+    assert (await rpc.ok("tx_send", raw=raw_of(at_most), wait="final"))["status"] == "succeeded"
 
 
 async def test_a_reading_of_a_contract_shows_its_types(rpc: Rpc) -> None:

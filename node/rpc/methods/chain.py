@@ -2,18 +2,19 @@
 
 from typing import Annotated, Final
 
-from ledger.block import Receipt
+from ledger.block import Block, Receipt
 from ledger.codec import decode
 from ledger.errors import NotFoundError
 from ledger.policy import HRP
 from ledger.types import MOTES_PER_DATR, Height
 from node.missing import pruned
 from node.rpc import views
+from node.rpc.call_views import receipt_steps
 from node.rpc.context import VERSION, Context
 from node.rpc.jsonrpc import InvalidParamsError, Json
 from node.rpc.schema import BlockRef, Flag, Hash, MethodTable, integer, openrpc_document, text
+from node.rpc.turns import Steps
 from node.rpc.views import INTEGER, MOTES, TEXT, page, ref, shape
-from vm.abi_json import receipt_to_json
 
 METHODS: Final = MethodTable()
 DECIMALS: Final = len(str(MOTES_PER_DATR)) - 1
@@ -32,6 +33,7 @@ _PARAMETERS: Final = shape(
     base_timeout_ms=INTEGER,
     timeout_cap_ms=INTEGER,
     clock_drift_ms=INTEGER,
+    max_gas_limit=INTEGER | {"description": "the most gas that one transaction may ask for"},
 )
 
 
@@ -86,19 +88,35 @@ async def get_header(rpc: Context, height: BlockRef | None = None, hash_: Hash |
 async def get_block(rpc: Context, height: BlockRef | None = None, full: Flag = False, hash_: Hash | None = None) -> Json:
     """Return a block: transaction ids, or with `full` the decoded transactions and the receipts. Errors: pruned."""
     header = rpc.find_header(_one_of(height, hash_))
-    block = rpc.node.block(header.height)
-    if block is None:
-        raise pruned(f"the body of block {header.height}", rpc.node.held.bodies_from, height=header.height)
-    bodies, view = block.transactions, rpc.header_view(header)
-    answer = {"height": header.height, "hash": view["hash"], "header": view, "size_bytes": sum(map(len, bodies))}
-    if not full:
-        return answer | {"transactions": [views.hex_of(tx_id) for tx_id in rpc.node.tx_ids(header.height) or ()]}
-    transactions = await rpc.turns.each(bodies, rpc.decoded_view)
-    receipts = rpc.node.lists.receipts(header.height)
+    view = rpc.header_view(header)
+    answer = {"height": header.height, "hash": view["hash"], "header": view}
+    if full:
+        async with rpc.share.large():
+            return answer | await rpc.turns.run(_full_steps(rpc, header.height))
+    tx_ids = [views.hex_of(tx_id) for tx_id in rpc.node.tx_ids(header.height) or ()]
+    return answer | {"size_bytes": _size_of(_block(rpc, header.height)), "transactions": tx_ids}
+
+
+def _full_steps(rpc: Context, height: Height) -> Steps[Json]:
+    """Return a block's size, transactions and receipts."""
+    block, receipts = _block(rpc, height), rpc.node.lists.receipts(height)
     if receipts is None:
-        raise pruned(f"the receipts of block {header.height}", rpc.node.held.receipts_from, height=header.height)
-    shown = await rpc.turns.each(receipts, lambda data: receipt_to_json(rpc.registry, Receipt.from_value(decode(data))))
-    return answer | {"transactions": transactions, "receipts": shown}
+        raise pruned(f"the receipts of block {height}", rpc.node.held.receipts_from, height=height)
+    yield
+    transactions = yield from rpc.encoded_steps(block.transactions, rpc.decoded_steps)
+    shown = yield from rpc.encoded_steps(receipts, lambda data: receipt_steps(rpc.registry, Receipt.from_value(decode(data))))
+    return {"size_bytes": _size_of(block), "transactions": transactions, "receipts": shown}
+
+
+def _block(rpc: Context, height: Height) -> Block:
+    block = rpc.node.block(height)
+    if block is None:
+        raise pruned(f"the body of block {height}", rpc.node.held.bodies_from, height=height)
+    return block
+
+
+def _size_of(block: Block) -> int:
+    return sum(map(len, block.transactions))
 
 
 @METHODS.method("chain_getCommit", result=ref("Certificate"))

@@ -16,6 +16,7 @@ from ledger.types import Height
 from node.indexes import EVERY, Entry, Place, Search, newest, of_contract, of_event, of_topic
 from node.missing import pruned
 from node.rpc import views
+from node.rpc.call_views import receipt_steps, transaction_steps
 from node.rpc.context import Context
 from node.rpc.jsonrpc import InvalidParamsError, Json
 from node.rpc.schema import (
@@ -31,8 +32,9 @@ from node.rpc.schema import (
     integer,
     text,
 )
+from node.rpc.turns import Steps
 from node.rpc.views import ADDRESS, HASH, INTEGER, TEXT, array, nullable, ref, shape
-from vm.abi_json import event_to_json, receipt_to_json
+from vm.abi_json import event_to_json
 from vm.errors import ContractError, CoreError
 
 METHODS: Final = MethodTable()
@@ -135,7 +137,7 @@ async def tx_list(
     await _run(rpc, search, lambda: len(search.entries) > limit)
     places = [Position(span.position.began, entry.place) for entry in search.entries]
     shown, after = _page(places, limit, search, span)
-    items = await rpc.turns.each(shown, lambda position: _transaction_item(rpc, position.place, full=full))
+    items = await rpc.views(shown, lambda position: _transaction_steps(rpc, position.place, full=full), large=full)
     return _answer(rpc, items, after, span)
 
 
@@ -163,7 +165,7 @@ async def event_list(
     await _run(rpc, search, lambda: search.events - _seen_before(search, span.position) > limit)
     positions = [item for entry in search.entries for item in _events_of(entry, span.position)]
     shown, after = _page(positions, limit, search, span)
-    items = await rpc.turns.each(shown, lambda position: _event_item(rpc, position))
+    items = await rpc.views(shown, lambda position: _event_steps(rpc, position))
     return _answer(rpc, items, after, span)
 
 
@@ -237,7 +239,7 @@ def _gone(rpc: Context, place: Place) -> NotFoundError:
     return pruned("what the list names", rpc.node.lists.oldest(), height=place.height)
 
 
-def _transaction_item(rpc: Context, place: Place, *, full: bool) -> Json:
+def _transaction_steps(rpc: Context, place: Place, *, full: bool) -> Steps[Json]:
     node = rpc.node
     receipt = node.lists.receipt(place)
     if receipt is None:
@@ -251,20 +253,22 @@ def _transaction_item(rpc: Context, place: Place, *, full: bool) -> Json:
     if not full:
         return item
     if not is_transaction:
-        return item | {"transaction": None, "receipt": receipt_to_json(rpc.registry, receipt)}
+        return item | {"transaction": None, "receipt": (yield from receipt_steps(rpc.registry, receipt))}
     raw = node.lists.body(receipt)
     if raw is None:
         raise _gone(rpc, place)
     transaction = node.decode_transaction(raw)
-    shown = receipt_to_json(rpc.registry, receipt, transaction.body.calls)
-    return item | {"transaction": views.transaction_view(rpc.registry, transaction), "receipt": shown}
+    yield
+    shown = yield from receipt_steps(rpc.registry, receipt, transaction.body.calls)
+    return item | {"transaction": (yield from transaction_steps(rpc.registry, transaction)), "receipt": shown}
 
 
-def _event_item(rpc: Context, position: Position) -> Json:
+def _event_steps(rpc: Context, position: Position) -> Steps[Json]:
     place = position.place
     receipt = rpc.node.lists.receipt(place)
     if receipt is None:
         raise _gone(rpc, place)
+    yield
     view = _place_view(rpc, place, receipt.id, is_transaction=receipt.kind is ReceiptKind.TRANSACTION)
     return view | {"event_index": position.event} | event_to_json(rpc.registry, receipt.events[position.event])
 

@@ -5,7 +5,7 @@ from typing import Final
 
 from consensus.evidence import Evidence
 from ledger.errors import UnavailableError
-from node.rpc import views
+from node.rpc import limits, views
 from node.rpc.context import VERSION, Context
 from node.rpc.jsonrpc import MAX_BATCH, Json
 from node.rpc.methods.governance import ask
@@ -129,6 +129,7 @@ async def mempool_status(rpc: Context) -> Json:
         methods=array(TEXT),
         max_batch=INTEGER,
         max_body_bytes=INTEGER,
+        max_answer_bytes=INTEGER,
         max_raws=INTEGER,
         websocket=BOOLEAN,
         subscriptions=BOOLEAN,
@@ -139,7 +140,10 @@ async def mempool_status(rpc: Context) -> Json:
     ),
 )
 async def node_capabilities(rpc: Context) -> Json:
-    """Return what this node serves, the bounds of a request, and from which height on it holds what; genesis it always has."""
+    """Return what this node serves, the bounds of a request and its answer, and from which height on it holds what.
+
+    Genesis it always has.
+    """
     development = rpc.node.development
     names = sorted(name for name, method in rpc.methods.by_name.items() if development or not method.development)
     return {
@@ -148,6 +152,7 @@ async def node_capabilities(rpc: Context) -> Json:
         "methods": names,
         "max_batch": MAX_BATCH,
         "max_body_bytes": rpc.max_body_bytes,
+        "max_answer_bytes": limits.MAX_ANSWER_BYTES,
         "max_raws": MAX_RAWS,
         "websocket": True,
         "subscriptions": False,

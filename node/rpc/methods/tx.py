@@ -2,11 +2,13 @@
 
 from typing import Annotated, Final
 
-from ledger.errors import BadEncodingError, DatacarError, TooLargeError, unreachable
+from ledger.block import Receipt
+from ledger.errors import BadEncodingError, DatacarError, unreachable
 from ledger.transaction import Call
 from ledger.types import Height, TxId
 from node.api import Submission, TxStatus
 from node.rpc import views
+from node.rpc.call_views import call_steps, receipt_steps, status_steps, texts_steps
 from node.rpc.context import Context
 from node.rpc.jsonrpc import InvalidParamsError, Json, error_body
 from node.rpc.schema import (
@@ -25,11 +27,13 @@ from node.rpc.schema import (
     hex_bytes,
     integer,
 )
+from node.rpc.turns import Steps, finished
 from node.rpc.views import INTEGER, TEXT, array, nullable, ref, shape
-from vm.abi_json import args_from_json, receipt_to_json
+from vm.abi_json import args_from_json
 
 METHODS: Final = MethodTable()
 MAX_RAWS: Final = 1_000
+FEW_EVENTS: Final = 16
 DEFAULT_TIMEOUT_MS: Final = 30_000
 MAX_TIMEOUT_MS: Final = 120_000
 
@@ -70,7 +74,13 @@ async def settled(rpc: Context, submission: Submission, raw: bytes | None, wait:
         valid_until_ms, calls = body.valid_until_ms, body.calls
     if wait == "final" and not status.is_final:
         status = await rpc.wait_final(status.id, timeout_ms, valid_until_ms)
-    return _submission_view(rpc, status, submission.duplicate, calls)
+    return await _told(rpc, status, _submission_steps(rpc, status, submission.duplicate, calls))
+
+
+async def _told(rpc: Context, status: TxStatus, steps: Steps[Json]) -> Json:
+    """Return a status's view, made in turns where that takes long: most are short, and somebody waits for them."""
+    is_long = status.receipt is not None and len(status.receipt.events) > FEW_EVENTS
+    return await rpc.turns.run(steps) if is_long else finished(steps)
 
 
 def accepted(submission: Submission) -> TxStatus:
@@ -80,8 +90,8 @@ def accepted(submission: Submission) -> TxStatus:
     return submission.status or unreachable("a submission has a status or an error")
 
 
-def _submission_view(rpc: Context, status: TxStatus, duplicate: bool, calls: tuple[Call, ...] = ()) -> Json:
-    view = views.status_view(rpc.registry, status, calls)
+def _submission_steps(rpc: Context, status: TxStatus, duplicate: bool, calls: tuple[Call, ...] = ()) -> Steps[Json]:
+    view = yield from status_steps(rpc.registry, status, calls)
     shown = view if status.is_final else {"id": view["id"], "status": view["status"]}
     return shown | {"duplicate": duplicate}
 
@@ -90,7 +100,8 @@ def _submission_view(rpc: Context, status: TxStatus, duplicate: bool, calls: tup
 async def send_batch(rpc: Context, raws: Raws) -> Json:
     """Send up to 1,000 signed transactions, in order. Each gets its own answer: {id, status, duplicate} or {id, error}."""
     submissions = await _submit_all(rpc, raws)
-    return await rpc.turns.each(submissions, lambda submission: _batch_item(rpc, submission))
+    known = any(submission.status is not None and submission.status.receipt is not None for submission in submissions)
+    return await rpc.views(submissions, lambda submission: _batch_item_steps(rpc, submission), large=known)
 
 
 async def _submit_all(rpc: Context, raws: list[str]) -> list[Submission]:
@@ -108,11 +119,11 @@ def _read_hex(text: str) -> bytes | DatacarError:
     return raw
 
 
-def _batch_item(rpc: Context, submission: Submission) -> Json:
+def _batch_item_steps(rpc: Context, submission: Submission) -> Steps[Json]:
     if submission.error is not None:
         tx_id = None if submission.id is None else views.hex_of(submission.id)
         return {"id": tx_id, "error": error_body(submission.error)}
-    return _submission_view(rpc, accepted(submission), submission.duplicate)
+    return (yield from _submission_steps(rpc, accepted(submission), submission.duplicate))
 
 
 @METHODS.method("tx_get", result=ref("TransactionStatus"))
@@ -145,7 +156,7 @@ async def wait(
 
 
 async def _status(rpc: Context, status: TxStatus, prove: bool, trusted_height: int | None) -> Json:
-    view = views.status_view(rpc.registry, status, rpc.calls_behind(status))
+    view = await _told(rpc, status, status_steps(rpc.registry, status, rpc.calls_behind(status)))
     return view | await _proof(rpc, view, trusted_height) if prove else view
 
 
@@ -162,10 +173,11 @@ async def _proof(rpc: Context, view: Json, trusted_height: int | None) -> Json:
 async def decode(rpc: Context, raw: HexBytes | None = None, call: CallJson | None = None) -> Json:
     """Return a transaction's fields and a sentence for people (`text`), of its raw bytes or of one call in JSON."""
     if raw is not None and call is None:
-        [view] = await rpc.turns.each([raw], rpc.decoded_view)
+        [view] = await rpc.views([raw], rpc.decoded_steps)
         return view
     canonical = _canonical(rpc, _given(raw, call))
-    return {"calls": [views.call_view(rpc.registry, canonical)], "text": views.call_text(rpc.registry, canonical)}
+    view = await rpc.turns.run(call_steps(rpc.registry, canonical))
+    return {"calls": [view], "text": await rpc.turns.run(texts_steps(rpc.registry, [canonical]))}
 
 
 @METHODS.method(
@@ -182,25 +194,30 @@ async def decode(rpc: Context, raw: HexBytes | None = None, call: CallJson | Non
 async def simulate(
     rpc: Context, raw: HexBytes | None = None, call: CallJson | None = None, sender: Address | None = None
 ) -> Json:
-    """Return what a transaction would do now: `raw` bytes (signed or not), or one `call` of `sender`. Nothing is sent."""
+    """Return what a transaction would do now: `raw` bytes (signed or not), or one `call` of `sender`. Nothing is sent.
+
+    A call has all the gas that a transaction may ask for (`max_gas_limit` in `chain_info`). Errors: too_large, for more.
+    """
     if raw is not None and call is None:
         transaction = rpc.node.decode_transaction(raw)
-        if (asked := transaction.body.gas_limit) > (most := rpc.node.parameters.block_max_gas):
-            raise TooLargeError("gas limit", limit=most, got=asked, hint="no block has room for it")
         [receipt], calls = await rpc.turns.each([transaction], rpc.node.simulate), transaction.body.calls
     else:
         calls = (_canonical(rpc, _given(raw, call)),)
         if sender is None:
             raise InvalidParamsError("parameter sender is missing", hint="a call needs the account it is of", parameter="sender")
-        receipt = rpc.node.simulate_calls(sender, calls)
-    view = receipt_to_json(rpc.registry, receipt, calls)
+        [receipt] = await rpc.turns.each([sender], lambda account: rpc.node.simulate_calls(account, calls))
+    return await rpc.turns.run(_simulated_steps(rpc, receipt, calls))
+
+
+def _simulated_steps(rpc: Context, receipt: Receipt, calls: tuple[Call, ...]) -> Steps[Json]:
+    view = yield from receipt_steps(rpc.registry, receipt, calls)
     return {
         "outcome": view["status"],
         "gas": view["gas_used"],
         "events": view["events"],
         "results": view["results"],
         "error": view["error"],
-        "text": "; ".join(views.call_text(rpc.registry, item) for item in calls),
+        "text": (yield from texts_steps(rpc.registry, calls)),
     }
 
 
