@@ -22,14 +22,14 @@ from genesis.spec import GenesisSpec
 from genesis.spec_json import GENESIS_NAME, spec_to_json
 from node import probe
 from node.commands.dev_accounts import dev_blueprint
-from node.devnet import HOST, DevNode, free_ports, last_lines, starting_lock
+from node.devnet import HOST, DevNode, last_lines, starting_lock
 from node.node_folder import CONFIG_NAME, Endpoints, write_node_folder
 from node.process import ProcessId, spawn, stop
+from tests.patience import PATIENCE_S
+from tests.ports import take_ports
 from tests.proxy import Proxies
 
 CLI: Final = Path(__file__).resolve().parents[1] / "cli.py"
-FIRST_PORT: Final = 10_000  # below the system's ephemeral ports, away from the defaults: no devnet takes a dead node's port
-PORT_SPREAD: Final = 18_000
 
 log = logging.getLogger("chaos")
 
@@ -84,9 +84,8 @@ class ChaosNetwork:
         """Make folders and keys, and start the processes."""
         names = node_names(count)
         blueprint = dev_blueprint(count, None, time.time_ns() // 1_000_000)
-        first = FIRST_PORT + os.getpid() * 97 % PORT_SPREAD
         with starting_lock(lambda _: None):
-            ports = free_ports(first, 3 * count, lambda _: None)
+            ports = take_ports(3 * count)
             front, back, rpc = ports[:count], ports[count : 2 * count], ports[2 * count :]
             keys = [make_node_keys(blueprint.keys, name, f"{HOST}:{port}") for name, port in zip(names, front, strict=True)]
             committee = make_committee([each.member for each in keys])
@@ -107,9 +106,13 @@ class ChaosNetwork:
             self.nodes = [DevNode(name, folder / name, rpc[at], back[at]) for at, name in enumerate(names)]
             self.wallets = [Wallet.from_mnemonic(account.mnemonic) for account in blueprint.accounts]
             self._children: dict[int, subprocess.Popen[bytes]] = {}
-            for node in range(count):
-                self.launch(node)
-        self.proxies = Proxies(dict(enumerate(zip(front, back, strict=True))), self.pid_of)
+            self.proxies = Proxies(dict(enumerate(zip(front, back, strict=True))), self.pid_of)
+            try:
+                for node in range(count):
+                    self.launch(node)
+            except BaseException:
+                self.close()
+                raise
         self._down: Counter[int] = Counter()
         self._paused: Counter[int] = Counter()
         self._began = time.monotonic()
@@ -138,7 +141,7 @@ class ChaosNetwork:
         if (child := self._children.pop(node, None)) is not None:
             assert child.poll() is None, f"node {node} ended by itself with {child.returncode}"
             child.kill()
-            await asyncio.to_thread(child.wait, 10)
+            await asyncio.to_thread(child.wait, PATIENCE_S)
 
     def signal(self, node: int, number: signal.Signals) -> None:
         """Send a signal to a node that runs."""
@@ -152,7 +155,7 @@ class ChaosNetwork:
         running = [process for node in self.nodes if (process := node.process()) is not None]
         killed = stop(running)
         for child in self._children.values():
-            child.wait(timeout=10)
+            child.wait(PATIENCE_S)
         assert not killed, f"{killed} did not stop on SIGTERM"
         assert not _processes_of(self.folder), "a process of this network is left"
 
@@ -219,7 +222,7 @@ class ChaosNetwork:
 
     async def ask(self, node: int, *calls: tuple[str, dict[str, Any]]) -> tuple[Any, ...]:
         """Return a node's answers to a batch of up to 100 calls, off the event loop: the proxies work on it."""
-        return await asyncio.to_thread(probe.call, HOST, self.nodes[node].rpc_port, *calls, timeout_s=20)
+        return await asyncio.to_thread(probe.call, HOST, self.nodes[node].rpc_port, *calls, timeout_s=PATIENCE_S)
 
     async def readiness(self, node: int) -> probe.Readiness:
         """Return what a node says of itself."""

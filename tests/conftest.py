@@ -1,5 +1,7 @@
 """Settings of all tests."""
 
+import signal
+
 import pytest
 from hypothesis import settings
 
@@ -9,6 +11,12 @@ from tests.seeds import USED
 # are printed, so that they can be run again.
 settings.register_profile("datacar", deadline=None, print_blob=True)
 settings.load_profile("datacar")
+
+
+def pytest_configure() -> None:
+    """Have Ctrl-C work: what a shell starts in the background ignores it, and so would all that the tests start and interrupt."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

@@ -1,11 +1,13 @@
 """Real nodes in one process, without their RPC: real drivers, LevelDB, sign-state files, sockets and TLS on loopback."""
 
+import asyncio
 import contextlib
 import hashlib
 import secrets
-import socket
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Protocol
 
 from consensus.sign_state import SignState
 from genesis.arguments import governance_arguments
@@ -15,6 +17,7 @@ from genesis.presets import DEV_PARAMETERS, Holders, contract_arguments, dev_ido
 from genesis.spec import GenesisSpec
 from ledger.codec import Value
 from ledger.crypto import public_key
+from ledger.parameters import ChainParameters
 from ledger.policy import KeyPolicy
 from ledger.transaction import SALT_BYTES, Call, Transaction, TransactionBody, chain_tag_of
 from ledger.types import Address
@@ -25,25 +28,29 @@ from node.driver import Driver
 from node.secret_files import write_secret, write_seed
 from node.service import NodeService
 from node.sign_file import open_sign_file
+from tests.patience import PATIENCE_S
+from tests.ports import take_ports
 
 ACCOUNT_SEEDS = tuple(hashlib.sha256(b"account %d" % n).digest() for n in range(11))
 ADDRESSES = tuple(KeyPolicy.single(public_key(seed)).address for seed in ACCOUNT_SEEDS)
 
 
-def free_ports(count: int) -> list[int]:
-    """Return ports that were free a moment ago."""
-    with contextlib.ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for item in sockets:
-            item.bind(("127.0.0.1", 0))
-        return [int(item.getsockname()[1]) for item in sockets]
+async def until(condition: Callable[[], bool], timeout_s: float = PATIENCE_S) -> None:
+    """Wait until the condition holds, or fail."""
+    deadline = time.monotonic() + timeout_s
+    while not condition():
+        assert time.monotonic() < deadline, "it did not come to hold in time"
+        await asyncio.sleep(0.01)
 
 
 class CoreNetwork:
-    """n members on loopback; each can be stopped and started again on its disk. `joiners` more nodes are not in genesis."""
+    """n members on loopback; each can be stopped and started again on its disk. `joiners` more nodes are not in genesis.
 
-    def __init__(self, directory: Path, n: int, joiners: int = 0) -> None:
-        ports = free_ports(n + joiners)
+    A test gets it from the fixture `networks`, which stops it however the test ends.
+    """
+
+    def __init__(self, directory: Path, n: int, joiners: int = 0, parameters: ChainParameters = DEV_PARAMETERS) -> None:
+        ports = take_ports(n + joiners)
         source, names = KeySource.from_seed("core network"), node_names(n + joiners)
         self.keys = [make_node_keys(source, name, f"127.0.0.1:{port}") for name, port in zip(names, ports, strict=True)]
         founders = self.keys[:n]
@@ -52,7 +59,7 @@ class CoreNetwork:
             chain_id="core-test",
             timestamp_ms=now,
             development=True,
-            parameters=DEV_PARAMETERS,
+            parameters=parameters,
             committee=make_committee([keys.member for keys in founders]),
             contracts=contract_arguments(distribution(Holders(*ADDRESSES[:4]), dev_ido(ADDRESSES[:10], ADDRESSES[10]), now))
             | governance_arguments({keys.member.id: keys.account for keys in founders}),
@@ -97,6 +104,15 @@ class CoreNetwork:
             del self.drivers[index]
             await self._stacks.pop(index).aclose()
 
+    async def ready(self, *indexes: int) -> None:
+        """Wait until nodes are ready (all that run by default)."""
+        await until(lambda: all(self.service(index).readiness().ready for index in indexes or self.drivers))
+
+    @property
+    def views(self) -> list[int]:
+        """Return in which view each running node is."""
+        return [driver.replica.view for driver in self.drivers.values()]
+
     def service(self, index: int) -> NodeService:
         """Return the RPC side of a node."""
         return NodeService(self.genesis, self.drivers[index], ACCOUNT_SEEDS[10])
@@ -122,3 +138,11 @@ class CoreNetwork:
             gas_limit,
         )
         return body.sign(self.genesis.spec.hash, (seed,))
+
+
+class Networks(Protocol):
+    """Makes networks that are stopped when the test is over."""
+
+    def __call__(self, members: int = 4, joiners: int = 0, parameters: ChainParameters = DEV_PARAMETERS) -> CoreNetwork:
+        """Return a network that is not started yet."""
+        ...

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from node import probe
 from node.app import Node
 from node.config import NodeConfig
+from tests.patience import PATIENCE_S
 
 
 @contextlib.asynccontextmanager
@@ -15,9 +16,10 @@ async def running_node(config: NodeConfig) -> AsyncIterator[Node]:
     node = Node(config)
     task = asyncio.create_task(node.run())
     try:
-        while not (await asyncio.to_thread(probe.readiness, config.rpc.host, config.rpc.port)).ready:
-            assert not task.done(), f"the node ended: {task.exception() or task.result()!r}"
-            await asyncio.sleep(0.02)
+        async with asyncio.timeout(PATIENCE_S):
+            while not (await asyncio.to_thread(probe.readiness, config.rpc.host, config.rpc.port)).ready:
+                assert not task.done(), f"the node ended: {task.exception() or task.result()!r}"
+                await asyncio.sleep(0.02)
         yield node
     finally:
         node.stop()

@@ -12,9 +12,9 @@ from typing import Any, Final
 
 from node.rpc.server import RpcServer
 from tests.memory_node import MemoryNode
+from tests.patience import PATIENCE_S
 
 MAX_BODY: Final = 256 * 1024
-START_TIMEOUT_S: Final = 30
 
 
 @dataclass
@@ -48,7 +48,7 @@ class LoopThread:
 
     def __enter__(self) -> Any:
         self._thread.start()
-        self._started.wait(START_TIMEOUT_S)
+        assert self._started.wait(PATIENCE_S), "it does not come to stand"
         if self._failure is not None:
             self._thread.join()
             raise self._failure
@@ -56,7 +56,8 @@ class LoopThread:
 
     def __exit__(self, *_error: object) -> None:
         self._loop.call_soon_threadsafe(self._stop.set)
-        self._thread.join(START_TIMEOUT_S)
+        self._thread.join(PATIENCE_S)
+        assert not self._thread.is_alive(), "it does not end"
 
 
 class Served:
@@ -72,7 +73,7 @@ class Served:
 
     def request(self, method: str, path: str, body: bytes | None = None, **headers: str) -> tuple[int, Any, Any]:
         """Return (status, headers, parsed or raw body)."""
-        connection = http.client.HTTPConnection("127.0.0.1", self.server.port, timeout=10)
+        connection = http.client.HTTPConnection("127.0.0.1", self.server.port, timeout=PATIENCE_S)
         try:
             connection.request(method, path, body, {name.replace("_", "-"): value for name, value in headers.items()})
             response = connection.getresponse()

@@ -123,6 +123,11 @@ class Victim:
         answer = await self._network.readiness(self._node)
         return "" if answer.ready else f"the victim is not ready: {answer.reason}"
 
+    async def _lag(self, other: int) -> str:
+        """Return what another member still lacks of what the victim has told."""
+        (info,) = await self._network.ask(other, ("chain_info", {}))
+        return "" if info["height"] >= self._tip[0] else f"node {other} is at {info['height']}, the victim told of {self._tip[0]}"
+
     async def _live(self) -> None:
         """Have the node tell its tip until its hour has come."""
         end_s = time.monotonic() + self._rng.uniform(0.0, LONGEST_LIFE_S)
@@ -165,6 +170,7 @@ class Victim:
         assert not (self._data_dir / ASIDE_NAME).exists(), "it took its store for damaged"
         height, block_hash = self._tip
         other = (self._node + 1) % len(self._network.nodes)
+        await within(READY_S, lambda: self._lag(other))
         mine, theirs = [(await ask_all(self._network, node, [header(height)]))[0] for node in (self._node, other)]
         assert mine["hash"] == block_hash
         assert (mine["hash"], mine["state_root"]) == (theirs["hash"], theirs["state_root"])

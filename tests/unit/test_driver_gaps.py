@@ -20,8 +20,8 @@ from node.fairness import PATIENCE_MS
 from node.sign_file import open_sign_file
 from p2p.messages import NO_HASH, Application, Blocks, Bodies, Consensus, GetBlocks, GetBodies, Status
 from tests.one_driver import NAMES, NETWORK, NOW, SilentNetwork, certify, item, one_driver, open_chain, wire
+from tests.patience import PATIENCE_S
 
-PATIENCE_S = 5.0
 ONE, ZERO = Height(1), View(0)
 ANOTHER = BlockHash(b"x" * 32)
 

@@ -32,6 +32,7 @@ from p2p.messages import Application, StateAnswer, StateRequest, Status
 from p2p.peers import PeerInfo
 from p2p.state_messages import GetHistory, GetSnapshot, GetState, History, Snapshot, State
 from tests.ledger_folder import FolderNode, LedgerFolder
+from tests.patience import PATIENCE_S
 from vm.executor import Executor
 from vm.registry import default_registry
 
@@ -263,7 +264,7 @@ async def test_whoever_answers_nothing_good_is_replaced(
 ) -> None:
     """Whatever most members do, one honest one is enough."""
     monkeypatch.setattr(crew, "SLOW_S", 0.02)
-    monkeypatch.setattr(crew, "TIMEOUT_S", 0.1)
+    monkeypatch.setattr(crew, "TIMEOUT_S", 0.5)
     async with syncing(serving, fresh, peer0=lie, peer1=lie, peer2=lie, peer3=honest) as (sync, _):
         assert await sync.run(HEIGHT)
     assert_restored(fresh, serving)
@@ -275,7 +276,7 @@ async def test_without_anybody_honest_it_comes_to_nothing_and_leaves_nothing(
 ) -> None:
     """The chain is what it was, and blocks come first for a while; without blocks it is tried again soon."""
     monkeypatch.setattr(crew, "SLOW_S", 0.02)
-    monkeypatch.setattr(crew, "TIMEOUT_S", 0.1)
+    monkeypatch.setattr(crew, "TIMEOUT_S", 0.5)
     async with syncing(serving, fresh, peer0=lie, peer1=lie) as (sync, _):
         assert sync.target(blocks_can_be_had=True) == HEIGHT
         assert not await sync.run(HEIGHT)
@@ -297,8 +298,9 @@ async def test_without_anybody_honest_it_comes_to_nothing_and_leaves_nothing(
 async def test_while_one_is_slow_another_is_asked(serving: FolderNode, fresh: Chain, monkeypatch: pytest.MonkeyPatch) -> None:
     """A member that never answers costs a moment, not its time-out: what it was asked for comes from another one."""
     monkeypatch.setattr(crew, "SLOW_S", 0.03)
+    monkeypatch.setattr(crew, "TIMEOUT_S", PATIENCE_S)
     async with syncing(serving, fresh, peer0=silent, peer1=honest) as (sync, _):
-        async with asyncio.timeout(2):
+        async with asyncio.timeout(PATIENCE_S / 2):
             assert await sync.run(HEIGHT)
     assert_restored(fresh, serving)
 
@@ -309,17 +311,18 @@ async def test_members_that_take_their_time_do_not_take_that_of_the_others(
     """As many as may be asked at a time answer just before their time-outs: the one beside them is asked all the same."""
     monkeypatch.setattr(crew, "SLOW_S", 0.05)
     monkeypatch.setattr(crew, "MAX_ASKED", 4)
+    monkeypatch.setattr(crew, "TIMEOUT_S", PATIENCE_S)
     loop = asyncio.get_running_loop()
     async with syncing(serving, fresh, peer0=honest, peer1=honest, peer2=honest, peer3=honest, peer4=honest) as (sync, wire):
 
         def late(name: MemberId) -> Lie:
             def answer_later(_request: StateRequest, answer: StateAnswer) -> None:
-                loop.call_later(2.0, sync.on_answer, name, answer)
+                loop.call_later(0.9 * PATIENCE_S, sync.on_answer, name, answer)
 
             return answer_later
 
         wire.lies = {name: honest if name == NAMES[4] else late(name) for name in NAMES}
-        async with asyncio.timeout(1.5):
+        async with asyncio.timeout(PATIENCE_S / 2):
             assert await sync.run(HEIGHT)
     assert_restored(fresh, serving)
 
@@ -327,7 +330,7 @@ async def test_members_that_take_their_time_do_not_take_that_of_the_others(
 async def test_a_lost_connection_is_no_fault(serving: FolderNode, fresh: Chain, monkeypatch: pytest.MonkeyPatch) -> None:
     """The only member that has the state is gone twice in the middle, once with requests under way, and is asked again after."""
     monkeypatch.setattr(crew, "SLOW_S", 0.02)
-    monkeypatch.setattr(crew, "TIMEOUT_S", 0.1)
+    monkeypatch.setattr(crew, "TIMEOUT_S", 0.5)
     async with syncing(serving, fresh, peer0=honest) as (sync, wire):
         loop, name = asyncio.get_running_loop(), NAMES[0]
         connections = count(1)
@@ -391,10 +394,10 @@ async def test_a_connection_that_is_lost_again_and_again_is_given_up(
         def back() -> None:
             sync.heard(NAMES[0], status(HEIGHT))
 
-        async with asyncio.timeout(2):
+        async with asyncio.timeout(PATIENCE_S):
             assert not await sync.run(HEIGHT)
         monkeypatch.setattr(wire, "send", lambda _member, _message: False)
-        async with asyncio.timeout(2):
+        async with asyncio.timeout(PATIENCE_S):
             assert not await sync.run(HEIGHT)
 
 
@@ -480,7 +483,7 @@ def test_what_is_left_of_a_crash_is_removed(serving: FolderNode, fresh: Chain) -
 
         async with syncing(serving, fresh, peer0=stops) as (sync, _):
             task = asyncio.create_task(sync.run(HEIGHT))
-            await asyncio.wait_for(until_fetched.wait(), 10)
+            await asyncio.wait_for(until_fetched.wait(), PATIENCE_S)
             progress = sync.progress
             assert progress is not None
             assert (progress.height, progress.permille, progress.blocks) == (HEIGHT, 1_000, 0)
@@ -540,6 +543,12 @@ async def test_a_server_answers_what_it_has_and_queues_little(serving: FolderNod
             answers.append(message)
             return True
 
+    async def reach(count: int) -> None:
+        async with asyncio.timeout(PATIENCE_S):
+            while len(answers) < count:  # noqa: ASYNC110 - there is no event to wait for
+                await asyncio.sleep(0.01)
+        await asyncio.sleep(0.05)  # time for one too many
+
     server = SnapshotServer(serving.chain, serving._intake, Port(), tasks, _pinning(serving.chain, HEIGHT, 99), lambda: 0)
     requests: list[StateRequest] = [
         GetState(Height(5), b""),
@@ -550,7 +559,7 @@ async def test_a_server_answers_what_it_has_and_queues_little(serving: FolderNod
     ]
     for request in requests:
         server.on_request(NAMES[0], request)
-    await asyncio.sleep(0.1)
+    await reach(5)
     empty = (State(Height(5), b"", None), State(Height(99), b"", None), State(HEIGHT, bytes(64), None))
     assert answers == [*empty, Snapshot(Height(5), b""), History(Height(99), ())]
     answers.clear()
@@ -558,7 +567,7 @@ async def test_a_server_answers_what_it_has_and_queues_little(serving: FolderNod
         server.on_request(NAMES[0], GetHistory(Height(3), 5))
         server.on_request(NAMES[1], GetHistory(Height(2), 1))
     assert server.queued <= 2 * MAX_QUEUED
-    await asyncio.sleep(0.1)
+    await reach(2 * MAX_QUEUED)
     assert len(answers) == 2 * MAX_QUEUED
     first = answers[0]
     assert isinstance(first, History)
@@ -594,8 +603,11 @@ def test_a_flood_of_tiny_receipts_is_refused_at_once(serving: FolderNode) -> Non
     committees = Committees(chain.genesis_hash, chain.committee, Height(1))
     certificate = chain.store.certificate_bytes(HEIGHT)
     assert certificate is not None
-    began_s = time.perf_counter()
-    for many in (history.MAX_RECEIPTS + 1, 1_000_000):
-        with pytest.raises(DatacarError, match="too large"):
-            check_history(chain.genesis_hash, committees, HEIGHT, certificate, b"\xdd" + many.to_bytes(4) + bytes(many))
-    assert time.perf_counter() - began_s < 0.1
+    took_s = []
+    for _ in range(5):
+        began_s = time.perf_counter()
+        for many in (history.MAX_RECEIPTS + 1, 1_000_000):
+            with pytest.raises(DatacarError, match="too large"):
+                check_history(chain.genesis_hash, committees, HEIGHT, certificate, b"\xdd" + many.to_bytes(4) + bytes(many))
+        took_s.append(time.perf_counter() - began_s)
+    assert min(took_s) < 0.1, "the fastest, for other work on the machine only ever adds"
