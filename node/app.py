@@ -20,6 +20,7 @@ from node.clock import DevelopmentClock, now_ms
 from node.config import NodeConfig
 from node.damage import is_damage, note_damage
 from node.disk_watch import DiskWatch, Outage
+from node.listening import listening
 from node.log_lines import set_up_logging
 from node.rpc.server import RpcServer
 from node.secret_files import read_seed
@@ -111,7 +112,10 @@ class Node:
     async def _take_part(self, disk: Disk) -> None:
         """Take part in consensus until the node is to stop or its disk fails; after this it only tells what is stored."""
         settable = DevelopmentClock(self._config.node.data_dir) if self._genesis.spec.development else None
-        async with driver_on(disk, self._config, self._genesis, self._fail, settable or now_ms) as driver:
+        async with contextlib.AsyncExitStack() as stack:
+            with listening("p2p", self._config.p2p.host, self._config.p2p.port):
+                network = driver_on(disk, self._config, self._genesis, self._fail, settable or now_ms)
+                driver = await stack.enter_async_context(network)
             self._service = NodeService(self._genesis, driver, self._faucet_seed, settable)
             if self._outage is not None:
                 self._service.stand_down(self._outage)
@@ -177,7 +181,8 @@ class Node:
         rpc = self._config.rpc
         if self._server is None:
             self._server = RpcServer(service, rpc, allowed_hosts=rpc.allowed_hosts, allowed_origins=rpc.allowed_origins)
-            await self._server.start()
+            with listening("rpc", rpc.host, rpc.port):
+                await self._server.start()
         else:
             self._server.serve(service)
         where = f"{rpc.host}:{self._server.port}"

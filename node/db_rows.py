@@ -19,7 +19,7 @@ from node.block_store import BlockStore
 from node.chain import Chain
 from node.db_tools import Progress, heights, missing, receipts_of, transactions_of
 from node.indexes import check_numbers
-from node.rpc.views import datr
+from node.rpc.call_views import datr
 from vm.abi import FieldSpec
 from vm.abi_json import call_to_json, event_to_json, untyped_to_json, value_to_json
 from vm.contracts.asset import DATR
@@ -85,7 +85,7 @@ def _blocks(chain: Chain, wanted: Range, progress: Progress) -> Iterator[Row]:
 
 
 def _transactions(chain: Chain, wanted: Range, progress: Progress) -> Iterator[Row]:
-    registry, prices = chain.executor.registry, GasPrices(chain, wanted.low or 0)
+    registry, prices = chain.executor.registry, GasPrices(chain, wanted.low or 0, progress)
     for header, receipts in _receipts(chain, wanted, chain.store.held.bodies_from, progress):
         found = transactions_of(chain.store, chain.genesis_hash, header.height)
         check_numbers(header.height, found, receipts)
@@ -107,13 +107,16 @@ def _transactions(chain: Chain, wanted: Range, progress: Progress) -> Iterator[R
 
 
 class GasPrices:
-    """What gas cost in each block from `low` on, by the changes that governance has decided since: no state of then is needed."""
+    """What gas cost in each block from `low` on, by the changes that governance has decided since: no state of then is needed.
 
-    def __init__(self, chain: Chain, low: int) -> None:
+    All receipts from there to the tip are read.
+    """
+
+    def __init__(self, chain: Chain, low: int, progress: Progress) -> None:
         store, tip = chain.store, chain.tip.height
         self._changes = [
             (height, as_int(event.fields[1], "gas price"))
-            for height in map(Height, range(max(low, store.held.receipts_from, 1), tip + 1))
+            for height in _told(range(max(low, store.held.receipts_from, 1), tip + 1), progress)
             if ParameterSet.__name__.encode() in (store.receipts_bytes(height) or b"")
             for receipt in receipts_of(store, height)
             for event in receipt.events
@@ -124,6 +127,12 @@ class GasPrices:
     def at(self, height: Height) -> int:
         """Return the price in motes of a unit of gas in a block: a change holds from the block after it."""
         return next((old for changed, old in self._changes if changed >= height), self._now)
+
+
+def _told(span: range, progress: Progress) -> Iterator[Height]:
+    for number, height in enumerate(map(Height, span), 1):
+        yield height
+        progress("reading gas prices", number, len(span))
 
 
 def _events(chain: Chain, wanted: Range, progress: Progress) -> Iterator[Row]:

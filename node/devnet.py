@@ -201,13 +201,15 @@ class Devnet:
             write_first_sign_state(node.folder / DATA_NAME)
 
 
-def create(folder: Path, blueprint: Blueprint, say: Say) -> Devnet:
-    """Make the folder of a new network on free ports. Raises `DevnetError` when something else is in its place."""
+def create(folder: Path, blueprint: Blueprint, say: Say, ports: tuple[Sequence[int], Sequence[int]] | None = None) -> Devnet:
+    """Make the folder of a new network on these RPC and P2P ports, by default the next free ones from the usual ones on.
+
+    Raises `DevnetError` when something else is in its place.
+    """
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise DevnetError("bad_devnet", f"{folder} holds something else", hint="choose another folder with --dir")
     names = node_names(blueprint.node_count)
-    rpc_ports = free_ports(DEFAULT_RPC_PORT, len(names), say)
-    p2p_ports = free_ports(DEFAULT_P2P_PORT, len(names), say)
+    rpc_ports, p2p_ports = ports or (free_ports(DEFAULT_RPC_PORT, len(names), say), free_ports(DEFAULT_P2P_PORT, len(names), say))
     keys = [make_node_keys(blueprint.keys, name, f"{HOST}:{port}") for name, port in zip(names, p2p_ports, strict=True)]
     spec = GenesisSpec(
         chain_id=CHAIN_ID,

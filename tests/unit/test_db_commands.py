@@ -1,5 +1,6 @@
 """`datacar db`: what a person and a script see of the operator's tools, and how they end."""
 
+import contextlib
 import json
 import shutil
 from pathlib import Path
@@ -9,6 +10,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 import cli
+from node.commands import db_export
 from node.commands.exits import Exit
 from node.damage import STORE_NAME
 from tests.ledger_folder import ADDRESSES, LedgerFolder
@@ -89,6 +91,35 @@ def test_export_to_stdout_is_rows_alone_and_to_a_file_a_summary(made: LedgerFold
     assert (found["rows"], found["tip"]) == (8, BLOCKS)
     assert len(target.read_text().splitlines()) == 9
     assert run("export", "blocks", "-c", made.config, "--json").exit_code == Exit.USAGE
+
+
+def test_the_search_for_gas_prices_is_shown_too(made: LedgerFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fees of an old block need all later receipts: that comes first, and may take most of the time."""
+    told: list[tuple[str, int, int]] = []
+    monkeypatch.setattr(db_export, "shown_progress", lambda: contextlib.nullcontext(lambda *step: told.append(step)))
+    run("export", "transactions", tmp_path / "rows", "--from-height", 2, "--to-height", 2, "-c", made.config)
+    later = BLOCKS - 1
+    assert told[:later] == [("reading gas prices", number, later) for number in range(1, later + 1)]
+    assert told[later:] == [("exporting blocks", 1, 1)]
+
+
+@pytest.mark.parametrize("step", ["reading gas prices", "exporting blocks"])
+def test_ctrl_c_leaves_no_half_file(step: str, made: LedgerFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither a part of one, nor a damaged one where a whole one was."""
+
+    def interrupt(what: str, done: int, _total: int) -> None:
+        if (what, done) == (step, 3):
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(db_export, "shown_progress", lambda: contextlib.nullcontext(interrupt))
+    rows = tmp_path / "rows"
+    for before in (None, "of yesterday"):
+        if before is not None:
+            rows.write_text(before)
+        result = run("export", "transactions", rows, "-c", made.config)
+        assert result.exit_code == Exit.INTERRUPTED, result.output
+        assert [path.name for path in tmp_path.iterdir()] == ([] if before is None else ["rows"])
+        assert before is None or rows.read_text() == before
 
 
 def test_prune_and_reindex_say_what_is_held(folder: LedgerFolder) -> None:
