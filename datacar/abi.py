@@ -10,7 +10,7 @@ from dataclasses import dataclass, make_dataclass
 from enum import StrEnum
 from typing import Annotated, Any, Final, NoReturn
 
-from datacar.errors import BadAnswerError
+from datacar.errors import BadAnswerError, DatacarError
 from ledger.types import Address
 from vm.abi import MethodKind, MethodSpec, Param
 from vm.abi_types import Bounds, Kind, type_spec
@@ -44,6 +44,32 @@ class ContractAbi:
 def abi_hash(document: Mapping[str, Any]) -> str:
     """Return what tells one version of an interface from another: the SHA-256 of its document."""
     return hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()
+
+
+def check_method(here: Mapping[str, Any], there: Any, method: str) -> bool:
+    """Return whether the ABI document of a contract that a node gives is the one known here.
+
+    Arguments go by their place, and units by what is said of them. Raises `DatacarError` `abi_mismatch` where the node's `method`
+    takes or returns something else, `BadAnswerError` for no ABI.
+    """
+    try:
+        expected, got = abi_hash(here), abi_hash(there)
+        is_other = _taken_and_returned(here, method) != _taken_and_returned(there, method)
+    except (KeyError, TypeError, AttributeError) as problem:
+        raise BadAnswerError(f"this is no ABI: {problem!r}") from None
+    if expected != got and is_other:
+        raise DatacarError(
+            "abi_mismatch",
+            f"the node's {here['name']}.{method} takes or returns something else than the one known here",
+            hint="use the version of the software that the node has; `datacar rpc contract_abi` shows its contracts",
+            expected=expected,
+            got=got,
+        )
+    return expected == got
+
+
+def _taken_and_returned(document: Mapping[str, Any], method: str) -> list[Any]:
+    return [(item["kind"], item["params"], item["returns"]) for item in document["methods"] if item.get("name") == method]
 
 
 def json_args(method: MethodSpec, args: Sequence[Any], named: Mapping[str, Any]) -> list[Any] | dict[str, Any]:

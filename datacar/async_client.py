@@ -4,20 +4,23 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from decimal import Decimal
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 import aiohttp
 
-from datacar import flows, rpc
+from datacar import flows, rpc, steps
+from datacar.arguments import Argument
 from datacar.errors import BadAnswerError, ConnectionLostError, DatacarError, UnavailableError, UnreachableError
-from datacar.receipt import Receipt
+from datacar.receipt import Receipt, genesis_hash_of
 from datacar.rpc import Json
 from datacar.transactions import ChainInfo
 from datacar.wallet import Wallet
 from ledger.policy import KeyPolicy
 from ledger.transaction import Call, Transaction
 from vm.gas import DEFAULT_GAS_LIMIT
-from vm.registry import Registry
+
+if TYPE_CHECKING:
+    from vm.registry import Registry
 
 T = TypeVar("T")
 
@@ -26,10 +29,14 @@ class AsyncClient:
     """Talks to a node, or to the first of several that answers; calls may run at the same time.
 
     `timeout_s` bounds how long an answer may take, and how long `transfer`, `send` and contract calls wait for the final outcome.
+    With `genesis_hash` (32 bytes, or 0x hex) nothing is signed for another chain, whatever a node says: `wrong_chain`.
     """
 
-    def __init__(self, urls: str | Sequence[str] = rpc.DEFAULT_URL, timeout_s: float = 30.0) -> None:
+    def __init__(
+        self, urls: str | Sequence[str] = rpc.DEFAULT_URL, timeout_s: float = 30.0, *, genesis_hash: bytes | str | None = None
+    ) -> None:
         self._endpoints = rpc.endpoints(urls)
+        self._genesis_hash = None if genesis_hash is None else genesis_hash_of(genesis_hash)
         self._session: aiohttp.ClientSession | None = None
         self._current = 0
         self._last_id = 0
@@ -85,7 +92,7 @@ class AsyncClient:
         return await self.run(flows.sign(wallet, calls, reference=reference, gas_limit=gas_limit))
 
     async def simulate(
-        self, policy: KeyPolicy, calls: Sequence[Call], *, gas_limit: int | None = None, registry: Registry | None = None
+        self, policy: KeyPolicy, calls: Sequence[Call], *, gas_limit: int | None = None, registry: "Registry | None" = None
     ) -> flows.Simulation:
         """Return what calls of an account would do now, and the gas limit to send them with. Raises `CallWouldFailError`.
 
@@ -129,7 +136,7 @@ class AsyncClient:
 
     # ---- driving flows
 
-    async def run(self, flow: flows.Flow[T]) -> T:
+    async def run(self, flow: steps.Flow[T]) -> T:
         """Carry out a flow's steps and return its result."""
         try:
             step = next(flow)
@@ -144,8 +151,8 @@ class AsyncClient:
             value: T = end.value
             return value
 
-    async def _step(self, step: flows.Call | flows.Pause) -> Json:
-        if isinstance(step, flows.Pause):
+    async def _step(self, step: steps.Call | steps.Pause) -> Json:
+        if isinstance(step, steps.Pause):
             await asyncio.sleep(step.seconds)
             return None
         attempts = rpc.Attempts(len(self._endpoints), self._current, step.method)
@@ -156,13 +163,14 @@ class AsyncClient:
                 attempts.failed(error)
             else:
                 self._current = index
+                flows.check_chain(step, result, self._genesis_hash)
                 return result
         self._current = attempts.following
         raise attempts.error or UnreachableError("there is no endpoint to ask")
 
     # ---- one exchange
 
-    async def _ask(self, index: int, call: flows.Call) -> Json:
+    async def _ask(self, index: int, call: steps.Call) -> Json:
         """Ask one endpoint. A kept connection that the node closed meanwhile is replaced once, if asking twice is harmless."""
         self._last_id += 1
         request_id = self._last_id
@@ -220,7 +228,10 @@ def _lost(url: str, error: Exception) -> ConnectionLostError:
 
 
 class AsyncContractClient:
-    """A contract by its ABI: `await contract.start(wallet, ...)` sends, `await contract.get(...)` reads."""
+    """A contract by its ABI: `await contract.start(wallet, ...)` sends, `await contract.get(...)` reads.
+
+    Arguments are as those of `ContractClient`.
+    """
 
     def __init__(self, client: AsyncClient, name: str, options: flows.CallOptions) -> None:
         self._client = client
@@ -231,7 +242,7 @@ class AsyncContractClient:
         if method.startswith("_"):
             raise AttributeError(method)
 
-        def run(*args: Any, **named: Any) -> Awaitable[Any]:
+        def run(*args: Wallet | Argument, **named: Argument) -> Awaitable[Any]:
             return self._client.invoke(self._name, method, args, named, self._options)
 
         return run

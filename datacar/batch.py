@@ -23,7 +23,7 @@ from datacar.errors import (
     error_from_json,
     may_have_arrived,
 )
-from datacar.receipt import Receipt
+from datacar.receipt import Receipt, outcome_of
 from ledger.transaction import Transaction
 
 MAX_BATCH: Final = 250
@@ -47,7 +47,7 @@ class _Item:
     def take(self, answer: Any) -> bool:
         """Take a `tx_sendBatch` answer; return whether it was the last word. A refusal for now, as of a full pool, is not.
 
-        Raises `BadAnswerError` for an answer about another transaction.
+        Raises `BadAnswerError` for an answer about another transaction, or one that contradicts itself.
         """
         if not isinstance(answer, dict):
             raise BadAnswerError("tx_sendBatch answered something that is no object")
@@ -56,14 +56,11 @@ class _Item:
         if answer.get("id") != self.id:
             raise BadAnswerError("the answer is about another transaction", id=self.id)
         self.may_be_sent = True
-        match answer.get("status"):
-            case "succeeded":
-                return self._succeed(Receipt.from_status(answer))
-            case "failed":
-                return self._fail(TransactionFailedError(Receipt.from_status(answer)))
-            case "expired":
-                return self._fail(TransactionExpiredError(self.id, self.transaction.body.valid_until_ms))
-        return False
+        try:
+            receipt = outcome_of(answer, self.transaction.body.valid_until_ms)
+        except (TransactionFailedError, TransactionExpiredError) as error:
+            return self._fail(error)
+        return receipt is not None and self._succeed(receipt)
 
     def _refuse(self, error: DatacarError) -> bool:
         """Take a refusal. Once a node may have the transaction none is its end, but `expired`, which a committed block proves."""

@@ -5,18 +5,21 @@ import time
 from collections.abc import Callable, Sequence
 from decimal import Decimal
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
-from datacar import flows, rpc
+from datacar import flows, rpc, steps
+from datacar.arguments import Argument
 from datacar.errors import BadAnswerError, ConnectionLostError, DatacarError, UnavailableError, UnreachableError
-from datacar.receipt import Receipt
+from datacar.receipt import Receipt, genesis_hash_of
 from datacar.rpc import Json
 from datacar.transactions import ChainInfo
 from datacar.wallet import Wallet
 from ledger.policy import KeyPolicy
 from ledger.transaction import Call, Transaction
 from vm.gas import DEFAULT_GAS_LIMIT
-from vm.registry import Registry
+
+if TYPE_CHECKING:
+    from vm.registry import Registry
 
 T = TypeVar("T")
 
@@ -25,10 +28,14 @@ class Client:
     """Talks to a node, or to the first of several that answers. Not for use by several threads at once: take one each.
 
     `timeout_s` bounds how long an answer may take, and how long `transfer`, `send` and contract calls wait for the final outcome.
+    With `genesis_hash` (32 bytes, or 0x hex) nothing is signed for another chain, whatever a node says: `wrong_chain`.
     """
 
-    def __init__(self, urls: str | Sequence[str] = rpc.DEFAULT_URL, timeout_s: float = 30.0) -> None:
+    def __init__(
+        self, urls: str | Sequence[str] = rpc.DEFAULT_URL, timeout_s: float = 30.0, *, genesis_hash: bytes | str | None = None
+    ) -> None:
         self._endpoints = rpc.endpoints(urls)
+        self._genesis_hash = None if genesis_hash is None else genesis_hash_of(genesis_hash)
         self._connections: list[http.client.HTTPConnection | None] = [None] * len(self._endpoints)
         self._current = 0
         self._last_id = 0
@@ -87,7 +94,7 @@ class Client:
         return self.run(flows.sign(wallet, calls, reference=reference, gas_limit=gas_limit))
 
     def simulate(
-        self, policy: KeyPolicy, calls: Sequence[Call], *, gas_limit: int | None = None, registry: Registry | None = None
+        self, policy: KeyPolicy, calls: Sequence[Call], *, gas_limit: int | None = None, registry: "Registry | None" = None
     ) -> flows.Simulation:
         """Return what calls of an account would do now, and the gas limit to send them with. Raises `CallWouldFailError`.
 
@@ -129,7 +136,7 @@ class Client:
 
     # ---- driving flows
 
-    def run(self, flow: flows.Flow[T]) -> T:
+    def run(self, flow: steps.Flow[T]) -> T:
         """Carry out a flow's steps and return its result."""
         try:
             step = next(flow)
@@ -144,8 +151,8 @@ class Client:
             value: T = end.value
             return value
 
-    def _step(self, step: flows.Call | flows.Pause) -> Json:
-        if isinstance(step, flows.Pause):
+    def _step(self, step: steps.Call | steps.Pause) -> Json:
+        if isinstance(step, steps.Pause):
             time.sleep(step.seconds)
             return None
         attempts = rpc.Attempts(len(self._endpoints), self._current, step.method)
@@ -156,13 +163,14 @@ class Client:
                 attempts.failed(error)
             else:
                 self._current = index
+                flows.check_chain(step, result, self._genesis_hash)
                 return result
         self._current = attempts.following
         raise attempts.error or UnreachableError("there is no endpoint to ask")
 
     # ---- one exchange
 
-    def _ask(self, index: int, call: flows.Call) -> Json:
+    def _ask(self, index: int, call: steps.Call) -> Json:
         """Ask one endpoint. A kept connection that the node closed meanwhile is replaced once, if asking twice is harmless."""
         self._last_id += 1
         body = rpc.request_bytes(self._last_id, call.method, call.params)
@@ -175,7 +183,7 @@ class Client:
             status, answer = self._exchange(index, body, call)
         return rpc.result_of(self._last_id, answer, status)
 
-    def _exchange(self, index: int, body: bytes, call: flows.Call) -> tuple[int, bytes]:
+    def _exchange(self, index: int, body: bytes, call: steps.Call) -> tuple[int, bytes]:
         """Send a request and return (HTTP status, body). Raises `UnreachableError`, `ConnectionLostError`, `BadAnswerError`."""
         endpoint = self._endpoints[index]
         connection = self._connect(index)
@@ -222,7 +230,10 @@ class Client:
 
 
 class ContractClient:
-    """A contract by its ABI: `contract.start(wallet, ...)` sends, `contract.get(...)` reads. Arguments are in JSON forms."""
+    """A contract by its ABI: `contract.start(wallet, ...)` sends, `contract.get(...)` reads.
+
+    Arguments have their units, `amount="1.5 DATR"`, or are in the JSON forms of the ABI: see `datacar.arguments`.
+    """
 
     def __init__(self, client: Client, name: str, options: flows.CallOptions) -> None:
         self._client = client
@@ -233,7 +244,7 @@ class ContractClient:
         if method.startswith("_"):
             raise AttributeError(method)
 
-        def run(*args: Any, **named: Any) -> Any:
+        def run(*args: Wallet | Argument, **named: Argument) -> Any:
             return self._client.invoke(self._name, method, args, named, self._options)
 
         return run

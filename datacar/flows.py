@@ -5,39 +5,46 @@
 """
 
 import time
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
-from typing import Any, Final, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, Final
 
-from datacar.abi import ContractAbi, json_args
+from datacar import on_demand
+from datacar.abi import ContractAbi, check_method, json_args
 from datacar.amounts import parse_datr
+from datacar.arguments import UnknownTimeError, UnknownUnitError, json_forms
+from datacar.asset_units import asset_unit
 from datacar.errors import (
     BadAnswerError,
     CallWouldFailError,
     DatacarError,
+    InvalidInputError,
     OutcomeUnknownError,
     TransactionExpiredError,
-    TransactionFailedError,
     UnavailableError,
     may_have_arrived,
 )
-from datacar.receipt import Event, Receipt
+from datacar.receipt import Event, Receipt, outcome_of
 from datacar.rpc import Json
+from datacar.shapes import is_symbol
+from datacar.steps import Call, Flow, Pause
 from datacar.transactions import ChainInfo, build
+from datacar.units import Unit
 from datacar.wallet import Wallet
 from ledger.codec import encode
 from ledger.crypto import SIGNATURE_BYTES
 from ledger.errors import BadEncodingError
 from ledger.policy import KeyPolicy, format_address, parse_address
-from ledger.transaction import MAX_GAS_LIMIT, Transaction
 from ledger.transaction import Call as ContractCall
+from ledger.transaction import Transaction
 from ledger.types import Motes
 from vm.abi import MethodKind, MethodSpec
-from vm.abi_json import args_from_json, call_to_json
 from vm.errors import ContractError, CoreError
 from vm.gas import DEFAULT_GAS_LIMIT, TRANSACTION_BYTE, intrinsic
-from vm.registry import Registry, default_registry
+
+if TYPE_CHECKING:
+    from vm.registry import Registry
 
 WAIT_SLICE_MS: Final = 5_000
 """How long one request may wait on the node; a longer wait is several of them, so a node that hangs is noticed."""
@@ -46,38 +53,19 @@ GAS_MARGIN: Final = (3, 2)
 """A call's gas limit is its simulated gas times this: the state may have grown by the time it runs."""
 ENVELOPE_BYTES: Final = 512
 """What a transaction of one key has around its calls, at most."""
-SIMULATION_GAS: Final = 10_000_000
-"""What a simulated transaction may use: every chain's blocks have room for it."""
 SIGNATURE_ENVELOPE_BYTES: Final = 8
 """What a transaction has around each signature, at most."""
-
-T = TypeVar("T")
-
-
-@dataclass(frozen=True, slots=True)
-class Call:
-    """An RPC call. `wait_s` is how long the node itself may take before it answers."""
-
-    method: str
-    params: Mapping[str, Json]
-    wait_s: float = 0.0
-
-
-@dataclass(frozen=True, slots=True)
-class Pause:
-    """Sleep this long."""
-
-    seconds: float
-
-
-Flow: TypeAlias = Generator[Call | Pause, Json, T]
 
 
 @dataclass(slots=True)
 class Memory:
-    """What a client keeps between calls: the interfaces of contracts it has used."""
+    """What a client keeps between calls: the interfaces that nodes gave of contracts, the methods that it has used, and the
+    units of assets by symbol.
+    """
 
-    abis: dict[str, ContractAbi] = field(default_factory=dict)
+    abis: dict[str, Json] = field(default_factory=dict)
+    methods: dict[tuple[str, str], MethodSpec] = field(default_factory=dict)
+    units: dict[str, Unit] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +99,22 @@ def chain_info() -> Flow[ChainInfo]:
     return ChainInfo.from_json((yield Call("chain_info", {})))
 
 
+def check_chain(asked: Call, answer: Json, genesis_hash: bytes | None) -> None:
+    """Raise `InvalidInputError` `wrong_chain` for a `chain_info` of another chain than the expected one; all that is signed is
+    signed for what it says.
+    """
+    if genesis_hash is None or asked.method != "chain_info":
+        return
+    if (got := ChainInfo.from_json(answer).genesis_hash) != genesis_hash:
+        raise InvalidInputError(
+            "wrong_chain",
+            f"the node is of the chain 0x{got.hex()}, expected is 0x{genesis_hash.hex()}",
+            hint="nothing was signed: ask a node of the network that is meant, or correct the expected genesis hash",
+            expected="0x" + genesis_hash.hex(),
+            got="0x" + got.hex(),
+        )
+
+
 def balance(address: str) -> Flow[Balance]:
     """Return an account's money."""
     answer = yield Call("account_get", {"address": address})
@@ -132,7 +136,10 @@ def transfer(wallet: Wallet, to: str, motes: Motes, *, reference: str, gas_limit
 
 def sign(wallet: Wallet, calls: Sequence[ContractCall], *, reference: str, gas_limit: int) -> Flow[Transaction]:
     """Return a signed transaction of calls for the chain that the node serves. Nothing is sent."""
-    chain = yield from chain_info()
+    return _signed((yield from chain_info()), wallet, calls, reference=reference, gas_limit=gas_limit)
+
+
+def _signed(chain: ChainInfo, wallet: Wallet, calls: Sequence[ContractCall], *, reference: str, gas_limit: int) -> Transaction:
     return wallet.sign(build(chain, wallet.policy, calls, gas_limit=gas_limit, reference=reference), chain.genesis_hash)
 
 
@@ -140,24 +147,12 @@ def send(transaction: Transaction, timeout_s: float) -> Flow[Receipt]:
     """Send a signed transaction and return its receipt; raises how it failed, expired, was refused or is not known."""
     answer = yield from _until_final(transaction, time.monotonic() + timeout_s)
     try:
-        receipt = _receipt_of(answer, transaction.body.valid_until_ms)
+        receipt = outcome_of(answer, transaction.body.valid_until_ms)
     except BadAnswerError as error:
         raise _unknown(transaction, error.message) from error
     if receipt is None:
         raise _unknown(transaction, f"the node says {answer.get('status')!r}")
     return receipt
-
-
-def _receipt_of(answer: Mapping[str, Any], valid_until_ms: int) -> Receipt | None:
-    """Return the receipt of a transaction that succeeded, None for one that has not ended; raises how it failed or expired."""
-    match answer.get("status"):
-        case "succeeded":
-            return Receipt.from_status(answer)
-        case "failed":
-            raise TransactionFailedError(Receipt.from_status(answer))
-        case "expired":
-            raise TransactionExpiredError(answer["id"], valid_until_ms)
-    return None
 
 
 def _until_final(transaction: Transaction, deadline: float) -> Flow[Mapping[str, Any]]:
@@ -166,7 +161,7 @@ def _until_final(transaction: Transaction, deadline: float) -> Flow[Mapping[str,
     Once a node may have it, no refusal of a repetition is the outcome, but `expired`, which a committed block proves.
     """
     raw, tx_id = "0x" + transaction.raw.hex(), "0x" + transaction.id.hex()
-    may_be_sent = False
+    began, may_be_sent = time.monotonic(), False
     while True:
         asked, wait_ms = time.monotonic(), _wait_ms(deadline)
         try:
@@ -179,7 +174,7 @@ def _until_final(transaction: Transaction, deadline: float) -> Flow[Mapping[str,
             if error.reason == "expired":
                 raise TransactionExpiredError(tx_id, transaction.body.valid_until_ms) from error
             if time.monotonic() >= deadline:
-                raise _unknown(transaction, error.message) from error
+                raise _unknown(transaction, _since(began, error).message) from error
             yield from _pause_after(error, asked, wait_ms)
 
 
@@ -187,6 +182,15 @@ def _pause_after(error: DatacarError, asked: float, wait_ms: int) -> Flow[None]:
     """Pause before asking again, but after a wait on the node that took its time: a node whose waits are full says so at once."""
     if error.reason != "wait_timeout" or time.monotonic() - asked < wait_ms / 1_000:
         yield Pause(RETRY_PAUSE_S)
+
+
+def _since(began: float, error: DatacarError) -> DatacarError:
+    """Return an error that ends a wait for finality; the node knows only how long the last of its parts was."""
+    if error.reason != "wait_timeout" or "timeout_ms" not in error.details:
+        return error
+    waited_ms = int((time.monotonic() - began) * 1_000)
+    details = {**error.details, "timeout_ms": waited_ms}
+    return UnavailableError(error.reason, f"not final after {waited_ms / 1_000:.1f} s", hint=error.hint, **details)
 
 
 def _unknown(transaction: Transaction, cause: str) -> OutcomeUnknownError:
@@ -208,24 +212,42 @@ def _status_object(answer: Json, tx_id: str) -> Mapping[str, Any]:
 
 def wait(tx_id: str, valid_until_ms: int | None, timeout_s: float) -> Flow[Mapping[str, Any]]:
     """Return the final `tx_wait` answer of a transaction. Raises `UnavailableError` `wait_timeout` when it does not come."""
-    deadline = time.monotonic() + timeout_s
+    began = time.monotonic()
+    deadline = began + timeout_s
     known = {} if valid_until_ms is None else {"valid_until_ms": valid_until_ms}
     while True:
         asked, wait_ms = time.monotonic(), _wait_ms(deadline)
         try:
             answer = yield Call("tx_wait", {"id": tx_id, "timeout_ms": wait_ms, **known}, wait_ms / 1_000)
-            return _status_object(answer, tx_id)
+            found = _status_object(answer, tx_id)
+            if found.get("receipt") is not None:
+                Receipt.from_status(found)  # refuses one that ended otherwise than the answer says
+            return found
         except UnavailableError as error:
             if error.reason != "wait_timeout" or time.monotonic() >= deadline:
-                raise
+                raise _since(began, error) from None
             yield from _pause_after(error, asked, wait_ms)
 
 
-def contract_abi(memory: Memory, name: str) -> Flow[ContractAbi]:
-    """Return a contract's interface, fetched once."""
-    found = memory.abis.get(name)
+def _method_of(memory: Memory, contract: str, name: str) -> Flow[MethodSpec]:
+    """Return a method's interface: the one known here, if the node's is no other; of a contract unknown here, the node's.
+
+    Raises `DatacarError` `abi_mismatch`, `ContractError` UNKNOWN_METHOD.
+    """
+    found = memory.methods.get((contract, name))
+    if found is not None:
+        return found
+    if contract not in memory.abis:
+        memory.abis[contract] = yield Call("contract_abi", {"name": contract})
+    document, registry = memory.abis[contract], on_demand.default_registry()
+    if contract in registry.names():
+        check_method(registry.abi(contract), document, name)
+        found = registry.method(contract, name)
+    else:
+        found = ContractAbi.from_json(document).methods.get(name)
     if found is None:
-        found = memory.abis[name] = ContractAbi.from_json((yield Call("contract_abi", {"name": name})))
+        raise ContractError(CoreError.UNKNOWN_METHOD, method=name).within(contract)
+    memory.methods[contract, name] = found
     return found
 
 
@@ -242,15 +264,27 @@ def invoke(
     memory: Memory, contract: str, method: str, args: Sequence[Any], named: Mapping[str, Any], options: CallOptions
 ) -> Flow[Any]:
     """Run a contract's method: a read answers its value, a write is signed by the wallet (the first argument) and sent."""
-    abi = yield from contract_abi(memory, contract)
-    spec = abi.methods.get(method)
-    if spec is None:
-        raise ContractError(CoreError.UNKNOWN_METHOD, method=method).within(contract)
+    spec = yield from _method_of(memory, contract, method)
     if spec.kind is MethodKind.READ:
-        return (yield from _query(contract, spec, json_args(spec, args, named)))
+        return (yield from _query(contract, spec, (yield from _forms(memory, spec, json_args(spec, args, named)))))
     if not args or not isinstance(args[0], Wallet):
         raise TypeError(f"{contract}.{method} changes the state: its first argument is the wallet that signs")
-    return (yield from _write(args[0], contract, spec, json_args(spec, args[1:], named), options))
+    forms = yield from _forms(memory, spec, json_args(spec, args[1:], named))
+    return (yield from _write(args[0], contract, spec, forms, options))
+
+
+def _forms(memory: Memory, spec: MethodSpec, args: Sequence[Any] | Mapping[str, Any]) -> Flow[Json]:
+    """Return a program's arguments in JSON forms; the node is asked for what their units need. Raises `BadValueError`."""
+    now_ms: int | None = None
+    found: dict[str, Unit] = {}  # of one hold or order: they are too many to keep
+    while True:
+        try:
+            return json_forms(spec, args, {**memory.units, **found}, now_ms)
+        except UnknownUnitError as needed:
+            kept = memory.units if is_symbol(needed.asset) else found
+            kept[needed.asset] = yield from asset_unit(needed.asset)
+        except UnknownTimeError:
+            now_ms = (yield from chain_info()).timestamp_ms
 
 
 def _query(contract: str, spec: MethodSpec, args: Json) -> Flow[Any]:
@@ -263,63 +297,69 @@ def _query(contract: str, spec: MethodSpec, args: Json) -> Flow[Any]:
 
 def _write(wallet: Wallet, contract: str, spec: MethodSpec, args: Json, options: CallOptions) -> Flow[Receipt]:
     contract_call = _canonical(contract, spec, args)
+    chain = yield from chain_info()
     gas_limit = options.gas_limit
     if gas_limit is None:
-        gas_limit = yield from _simulated_gas(wallet, contract_call, args)
-    transaction = yield from sign(wallet, [contract_call], reference=options.reference, gas_limit=gas_limit)
+        gas_limit = yield from _simulated_gas(chain, wallet, contract_call, args)
+    transaction = _signed(chain, wallet, [contract_call], reference=options.reference, gas_limit=gas_limit)
     return (yield from send(transaction, options.timeout_s))
 
 
 def _canonical(contract: str, spec: MethodSpec, args: Json) -> ContractCall:
     """Return the call in canonical form. Raises `ContractError` BAD_ARGUMENTS before the node is asked."""
     try:
-        return ContractCall(contract, spec.name, args_from_json(spec, args))
+        return ContractCall(contract, spec.name, on_demand.args_from_json(spec, args))
     except ContractError as error:
         error.within(contract)
         raise
 
 
-def _simulated_gas(wallet: Wallet, contract_call: ContractCall, args: Json) -> Flow[int]:
+def _simulated_gas(chain: ChainInfo, wallet: Wallet, contract_call: ContractCall, args: Json) -> Flow[int]:
     """Return a gas limit for a call. Raises `CallWouldFailError` for one that would fail now, before anything is sent."""
     named = {"contract": contract_call.contract, "method": contract_call.method, "args": args}
     used = _used_gas((yield Call("tx_simulate", {"call": named, "sender": wallet.address})))
-    times, by = GAS_MARGIN
     size_bytes = len(encode(contract_call.to_value())) + ENVELOPE_BYTES
-    return min(used * times // by + intrinsic(size_bytes), MAX_GAS_LIMIT)
+    return min(_with_margin(used) + intrinsic(size_bytes), chain.max_gas_limit)
 
 
 @dataclass(frozen=True, slots=True)
 class Simulation:
-    """What calls would do now: the gas limit to send them with, their results and events in the ABI's JSON forms."""
+    """What calls would do now: the gas they use, their signatures' included, the gas limit to send them with, and their results
+    and events in the ABI's JSON forms. Ids that the calls make come from `tx_id`: once they are sent, they make others.
+    """
 
     gas_used: int
     gas_limit: int
     results: tuple[Any, ...]
     events: tuple[Event, ...]
+    tx_id: bytes
 
 
 def simulate(
-    policy: KeyPolicy, calls: Sequence[ContractCall], gas_limit: int | None, registry: Registry | None
+    policy: KeyPolicy, calls: Sequence[ContractCall], gas_limit: int | None, registry: "Registry | None"
 ) -> Flow[Simulation]:
     """Return what a transaction of these calls would do now; without a gas limit, one is found. Nothing is signed or sent.
 
     Raises `CallWouldFailError`, `RejectedError` `insufficient_funds` for a fee that the account cannot pay.
     """
     chain = yield from chain_info()
+    most = max(0, chain.max_gas_limit - _signatures_gas(policy))  # which an unsigned one does not pay for yet
     limit = gas_limit
     if limit is None and chain.gas_price_motes:
-        limit = yield from _affordable_gas(chain, policy, calls, registry or default_registry())
-    body = build(chain, policy, calls, gas_limit=SIMULATION_GAS if limit is None else limit)
-    answer = yield Call("tx_simulate", {"raw": "0x" + encode((body.to_value(), ())).hex()})
-    used = _used_gas(answer)
+        limit = yield from _affordable_gas(chain, policy, calls, registry or on_demand.default_registry())
+    body = build(chain, policy, calls, gas_limit=most if limit is None else limit)
+    unsigned = Transaction.from_raw(encode((body.to_value(), ())), chain.genesis_hash)
+    answer = yield Call("tx_simulate", {"raw": "0x" + unsigned.raw.hex()})
+    used = _used_gas(answer) + _signatures_gas(policy)
     try:
         events = tuple(Event(item["contract"], item["name"], item["fields"]) for item in answer["events"])
-        return Simulation(used, _with_margin(used, policy) if limit is None else limit, tuple(answer["results"]), events)
+        limit = min(_with_margin(used), chain.max_gas_limit) if limit is None else limit
+        return Simulation(used, limit, tuple(answer["results"]), events, unsigned.id)
     except (KeyError, TypeError) as problem:
         raise BadAnswerError(f"tx_simulate lacks something: {problem}") from None
 
 
-def _affordable_gas(chain: ChainInfo, policy: KeyPolicy, calls: Sequence[ContractCall], registry: Registry) -> Flow[int]:
+def _affordable_gas(chain: ChainInfo, policy: KeyPolicy, calls: Sequence[ContractCall], registry: "Registry") -> Flow[int]:
     """Return a gas limit where gas has a price: all of it is set aside while the calls run, so little money allows little.
 
     Of one call the gas is known without setting anything aside; several may have half of the account's money for theirs.
@@ -327,12 +367,12 @@ def _affordable_gas(chain: ChainInfo, policy: KeyPolicy, calls: Sequence[Contrac
     address = format_address(policy.address)
     money = yield from balance(address)
     if len(calls) > 1:
-        return min(SIMULATION_GAS, money.free // chain.gas_price_motes // 2)
-    answer = yield Call("tx_simulate", {"call": call_to_json(registry, calls[0]), "sender": address})
-    size_bytes = len(encode(build(chain, policy, calls, gas_limit=SIMULATION_GAS).to_value())) + SIGNATURE_ENVELOPE_BYTES
-    used = _used_gas(answer) + TRANSACTION_BYTE * size_bytes
-    wanted = _with_margin(used, policy)
-    return wanted if wanted * chain.gas_price_motes <= money.free else used + _signatures_gas(policy)
+        return min(chain.max_gas_limit, money.free // chain.gas_price_motes // 2)
+    answer = yield Call("tx_simulate", {"call": on_demand.call_to_json(registry, calls[0]), "sender": address})
+    size_bytes = len(encode(build(chain, policy, calls, gas_limit=chain.max_gas_limit).to_value())) + SIGNATURE_ENVELOPE_BYTES
+    used = _used_gas(answer) + TRANSACTION_BYTE * size_bytes + _signatures_gas(policy)
+    wanted = min(_with_margin(used), chain.max_gas_limit)
+    return wanted if wanted * chain.gas_price_motes <= money.free else used
 
 
 def _used_gas(answer: Json) -> int:
@@ -346,9 +386,9 @@ def _used_gas(answer: Json) -> int:
     return used
 
 
-def _with_margin(used: int, policy: KeyPolicy) -> int:
+def _with_margin(used: int) -> int:
     times, by = GAS_MARGIN
-    return (used + _signatures_gas(policy)) * times // by
+    return used * times // by
 
 
 def _signatures_gas(policy: KeyPolicy) -> int:
@@ -360,7 +400,7 @@ def faucet(address: str, motes: Motes, timeout_s: float) -> Flow[Receipt]:
     accepted = yield Call("dev_faucet", {"address": address, "amount_motes": str(motes)})
     if not isinstance(accepted, dict) or not isinstance(tx_id := accepted.get("id"), str):
         raise BadAnswerError("dev_faucet answered no transaction's id")
-    receipt = _receipt_of((yield from wait(tx_id, None, timeout_s)), 0)
+    receipt = outcome_of((yield from wait(tx_id, None, timeout_s)), 0)
     if receipt is None:
         raise BadAnswerError("tx_wait answered no final status", id=tx_id)
     return receipt

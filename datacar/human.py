@@ -10,11 +10,12 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Final, NoReturn
+from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 from datacar import shapes
-from datacar.shapes import Money, Shape, priced
+from datacar.shapes import NAMING, Money, Shape, priced
 from datacar.units import BadValueError, Now, read_number
+from datacar.words import in_words
 from ledger.codec import Value, as_tuple, decode, encode
 from ledger.errors import BadEncodingError, DatacarError
 from ledger.policy import HRP, format_address, parse_address
@@ -22,16 +23,20 @@ from ledger.transaction import MAX_ARGS, Call
 from ledger.types import Address
 from vm.abi import Json
 from vm.abi_types import Kind
+from vm.calendar import BadDateError
 from vm.errors import ContractError
-from vm.registry import Registry
+
+if TYPE_CHECKING:
+    from vm.registry import Registry
 
 MAX_JSON_CHARS: Final = 512 * 1024
 _COMPOSED: Final = frozenset({Kind.LIST, Kind.TUPLE, Kind.STRUCT})
 _HEX: Final = re.compile(r"0x(?:[0-9a-fA-F]{2})*", re.ASCII)
 _BOOLS: Final = {"true": True, "yes": True, "false": False, "no": False}
 _SHOWN_CHARS: Final = 60
-ASSET_PARTS: Final = ("symbol", "decimals")
-"""What, standing beside amounts, says which asset they are of."""
+_BY_THE_CHAIN: Final = {"Outcome": ("LAPSED",)}
+"""Words that only the chain itself gives."""
+_CALL_KEYS: Final = ("contract", "method", "args")
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +48,7 @@ class Lookup:
     address: Callable[[str], Address]
     now_ms: Now
     money: Money
-    registry: Registry
+    registry: "Registry"
 
 
 # ---- reading
@@ -60,8 +65,8 @@ def read_text(shape: Shape, text: str, lookup: Lookup) -> Value:
         case Kind.BOOL:
             return _BOOLS[text.lower()] if text.lower() in _BOOLS else _refuse(text, "write yes or no")
         case Kind.ENUM:
-            found = next((word for word in shape.spec.names if word.lower() == text.lower()), None)
-            return found if found is not None else _refuse(text, f"write one of {', '.join(shape.spec.names)}")
+            found = next((word for word in words_of(shape) if word.lower() == text.lower()), None)
+            return found if found is not None else _refuse(text, f"write one of {', '.join(words_of(shape))}")
         case Kind.ADDRESS:
             return _address(text, lookup)
         case Kind.BYTES:
@@ -84,6 +89,8 @@ def read_json(shape: Shape, data: Json, lookup: Lookup) -> Value:
         case Kind.INT if type(data) is int:
             if shape.unit is not None and shape.unit.scaled:
                 _refuse(str(data), f'give it as text, such as "{shape.unit.example}": a bare number could be another unit')
+            if shape.unit is not None:
+                shape.unit.check_bare(data)
             return _checked(shape, data)
         case Kind.MOTES if type(data) is int:
             return _refuse(str(data), 'an amount is text, such as "1.5 DATR": a bare number could be motes')
@@ -99,6 +106,11 @@ def read_json(shape: Shape, data: Json, lookup: Lookup) -> Value:
             return _read_call(shape, data, lookup) if shape.is_call else _read_struct(shape, data, lookup)
         case _:
             return _refuse(data, _expected(shape))
+
+
+def words_of(shape: Shape) -> tuple[str, ...]:
+    """Return the words that people may give for one of a list."""
+    return tuple(word for word in shape.spec.names if word not in _BY_THE_CHAIN.get(shape.spec.name, ()))
 
 
 def assemble(shape: Shape, given: Mapping[str, Value]) -> Value:
@@ -181,8 +193,10 @@ def _checked(shape: Shape, value: Value) -> Value:
     try:
         shape.spec.decode(value)
     except DatacarError as error:  # a struct may refuse what its fields are together
-        hint = error.hint if shape.kind is Kind.STRUCT and error.hint else _expected(shape)
-        raise BadValueError(error.message, hint) from error
+        about_dates = isinstance(error.__cause__, BadDateError)  # its hint is how to write one, which was not the question here
+        own = shape.kind is Kind.STRUCT and error.hint and not about_dates
+        hint = error.hint if own else _expected(shape)
+        raise BadValueError(in_words(error.message), hint) from error
     return value
 
 
@@ -199,7 +213,8 @@ def _parts_of(shape: Shape, text: str) -> Json:
     """Return the JSON form of a composed value's text."""
     if text.lstrip()[:1] in ("{", "["):
         return load_json(text)
-    if shape.kind is Kind.LIST or shape.is_call or any(part.kind in _COMPOSED for part in shape.parts):
+    nested = shape.kind is Kind.TUPLE and any(part.kind in _COMPOSED for part in shape.parts)
+    if shape.kind is Kind.LIST or shape.is_call or nested:
         _refuse(text, f"{_expected(shape)}, as JSON")
     parts = text.split(",")
     if shape.kind is Kind.TUPLE:
@@ -238,8 +253,8 @@ def _read_struct(shape: Shape, data: Json, lookup: Lookup) -> Value:
 
 
 def priced_json(parts: tuple[Shape, ...], data: Mapping[str, Json], lookup: Lookup) -> tuple[Shape, ...]:
-    """Return parts with amounts in the asset that is named beside them. Raises `BadValueError`, and why the asset is unknown."""
-    named = {part.name: part for part in parts if part.name in ASSET_PARTS and data.get(part.name) is not None}
+    """Return parts in the units that are named beside them. Raises `BadValueError`, and why a unit is not known."""
+    named = {part.name: part for part in parts if part.name in NAMING and data.get(part.name) is not None}
     return priced(parts, {name: read_json(part, data[name], lookup) for name, part in named.items()}, lookup.money)
 
 
@@ -253,8 +268,12 @@ def _read_call(shape: Shape, data: Json, lookup: Lookup) -> Value:
 
 def read_call(data: Json, lookup: Lookup) -> Call:
     """Return the call of {contract, method, args}, its arguments by name or in order. Raises `BadValueError`."""
-    if not isinstance(data, dict) or data.keys() != {"contract", "method", "args"}:
-        _refuse(data, "give an object with contract, method, args")
+    if not isinstance(data, dict):
+        _refuse(data, f"give an object with {', '.join(_CALL_KEYS)}")
+    if data.keys() != set(_CALL_KEYS):
+        wrong = [f"{name[:_SHOWN_CHARS]!r} is unknown" for name in sorted(data.keys() - set(_CALL_KEYS))]
+        wrong += [f"{name!r} is missing" for name in _CALL_KEYS if name not in data]
+        raise BadValueError(f"in this call {wrong[0]}", f"give {', '.join(_CALL_KEYS)}")
     contract, method = data["contract"], data["method"]
     if not isinstance(contract, str) or not isinstance(method, str):
         _refuse(data, "contract and method are text")
@@ -269,7 +288,9 @@ def read_args(contract: str, method: str, args: Json, lookup: Lookup) -> tuple[V
         raise BadValueError(f"{contract}.{method}: {error.message}", "`datacar CONTRACT --help` lists its methods") from error
     names = [param.name for param in params]
     given = dict(zip(names, args, strict=False)) if isinstance(args, list) and len(args) == len(names) else args
-    if not isinstance(given, dict) or not given.keys() <= set(names):
+    if isinstance(given, dict) and (unknown := sorted(given.keys() - set(names))):
+        raise BadValueError(f"{method} has no {unknown[0][:_SHOWN_CHARS]!r}", f"it takes {', '.join(names) or 'nothing'}")
+    if not isinstance(given, dict):
         _refuse(args, f"{method} takes {', '.join(names) or 'no arguments'}")
     values = []
     for param in priced_json(params, given, lookup):
@@ -289,7 +310,7 @@ class Shown:
 
     label: Callable[[Address], str]
     money: Money
-    registry: Registry
+    registry: "Registry"
 
     def text(self, shape: Shape, value: Any) -> str:
         """Return a value in one line."""
@@ -317,8 +338,8 @@ class Shown:
         return [f"{part.name} {text}" for part, text in zip(parts, texts, strict=True)]
 
     def priced(self, parts: Sequence[Shape], values: Sequence[Any]) -> tuple[Shape, ...]:
-        """Return parts with amounts in the asset that is named beside them."""
-        named = {part.name: value for part, value in zip(parts, values, strict=True) if part.name in ASSET_PARTS}
+        """Return parts in the units that are named beside them."""
+        named = {part.name: value for part, value in zip(parts, values, strict=True) if part.name in NAMING}
         return priced(tuple(parts), named, self.money)
 
     def call(self, value: Any) -> str:

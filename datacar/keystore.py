@@ -11,7 +11,7 @@ import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final, Self
+from typing import ClassVar, Final, Self
 
 import orjson
 from cryptography.exceptions import InvalidTag
@@ -46,6 +46,8 @@ class BadKeystoreError(BadEncodingError):
 class WrongPasswordError(RejectedError):
     """The password is wrong, or the file was changed after it was written: the cipher cannot tell which."""
 
+    is_local: ClassVar = True
+
     def __init__(self) -> None:
         super().__init__(
             "not_permitted", "wrong password, or the keystore was changed", hint="try again, or restore the file from its backup"
@@ -54,6 +56,8 @@ class WrongPasswordError(RejectedError):
 
 class KeystoreExistsError(RejectedError):
     """Something stands where the keystore would go; what it holds may be the only copy of a key."""
+
+    is_local: ClassVar = True
 
     def __init__(self, path: Path) -> None:
         super().__init__(

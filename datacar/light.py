@@ -20,10 +20,11 @@ from typing import Any, Final, Generic, Self, TypeVar
 from datacar import trusted
 from datacar.client import Client
 from datacar.errors import BadAnswerError, BadProofError
-from datacar.flows import Balance, Call, Flow
+from datacar.flows import Balance
 from datacar.proven import read_method, read_value
 from datacar.receipt import Receipt, genesis_hash_of
 from datacar.rpc import Json
+from datacar.steps import Call, Flow
 from datacar.trusted import BlockReference
 from ledger.block import Header
 from ledger.codec import decode

@@ -12,8 +12,9 @@ takes the transaction is asked anything; signing needs no network.
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Final, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Self
 
+from datacar import on_demand
 from datacar.errors import BadEncodingError, BadSignatureError, DatacarError, RejectedError
 from datacar.transactions import ChainInfo, build
 from datacar.wallet import Wallet
@@ -22,10 +23,11 @@ from ledger.crypto import sign, verify
 from ledger.hashing import Tag, digest
 from ledger.policy import KeyPolicy, format_address
 from ledger.transaction import Call, Transaction, TransactionBody, chain_tag_of
-from vm.abi_json import args_from_json, call_to_json
 from vm.errors import ContractError
 from vm.gas import DEFAULT_GAS_LIMIT
-from vm.registry import Registry, default_registry
+
+if TYPE_CHECKING:
+    from vm.registry import Registry
 
 VERSION: Final = 1
 POLICY_KIND: Final = "datacar-multisig"
@@ -45,6 +47,8 @@ class BadFileError(BadEncodingError):
 class NotASignerError(RejectedError):
     """The key is none of the account's."""
 
+    is_local: ClassVar = True
+
     def __init__(self, key: bytes, account: str) -> None:
         super().__init__(
             "not_permitted",
@@ -57,6 +61,8 @@ class NotASignerError(RejectedError):
 
 class ThresholdNotReachedError(RejectedError):
     """Too few keys have signed: `need` and `have` say how many."""
+
+    is_local: ClassVar = True
 
     def __init__(self, need: int, have: int) -> None:
         super().__init__(
@@ -171,9 +177,9 @@ class PendingTransaction:
             raise ThresholdNotReachedError(threshold, len(self.signatures))
         return Transaction.from_raw(encode((self.body.to_value(), self.signatures[:threshold])), self.genesis_hash)
 
-    def to_text(self, registry: Registry | None = None) -> str:
+    def to_text(self, registry: "Registry | None" = None) -> str:
         """Return it as a JSON document, for a file; arguments of calls are in the JSON forms of the ABI: money in motes."""
-        body, known = self.body, registry or default_registry()
+        body, known = self.body, registry or on_demand.default_registry()
         return _text(
             {
                 "version": VERSION,
@@ -182,7 +188,7 @@ class PendingTransaction:
                 "genesis_hash": "0x" + self.genesis_hash.hex(),
                 "account": self.multisig.address,
                 **_policy_json(body.policy),
-                "calls": [call_to_json(known, call) for call in body.calls],
+                "calls": [on_demand.call_to_json(known, call) for call in body.calls],
                 "reference": body.reference,
                 "gas_limit": body.gas_limit,
                 "valid_until_ms": body.valid_until_ms,
@@ -195,11 +201,11 @@ class PendingTransaction:
         )
 
     @classmethod
-    def from_text(cls, text: str, registry: Registry | None = None) -> Self:
+    def from_text(cls, text: str, registry: "Registry | None" = None) -> Self:
         """Return the transaction of what `to_text` returned, everything checked. Raises `BadFileError`, `BadSignatureError`."""
         document = _document(text, PENDING_KIND, _PENDING_FIELDS)
         try:
-            pending = cls(_body(document, registry or default_registry()), _bytes(document["genesis_hash"]))
+            pending = cls(_body(document, registry or on_demand.default_registry()), _bytes(document["genesis_hash"]))
             told, signatures = _bytes(document["id"]), _signatures(document["signatures"], pending.body.policy)
         except (KeyError, TypeError, ValueError) as problem:
             raise BadFileError(f"the file lacks something or has it wrong: {problem!r}") from None
@@ -271,7 +277,7 @@ def _policy(document: Mapping[str, Any]) -> KeyPolicy:
     return policy
 
 
-def _body(document: Mapping[str, Any], registry: Registry) -> TransactionBody:
+def _body(document: Mapping[str, Any], registry: "Registry") -> TransactionBody:
     try:
         calls = tuple([_call(registry, item) for item in document["calls"]])
         body = TransactionBody(
@@ -292,11 +298,11 @@ def _body(document: Mapping[str, Any], registry: Registry) -> TransactionBody:
         raise BadFileError(f"the file holds no transaction: {error.message}") from error
 
 
-def _call(registry: Registry, item: Mapping[str, Any]) -> Call:
+def _call(registry: "Registry", item: Mapping[str, Any]) -> Call:
     if set(item) != {"contract", "method", "args"}:
         raise BadFileError("a call has a contract, a method and args")
     method = registry.method(item["contract"], item["method"])
-    return Call(item["contract"], item["method"], args_from_json(method, item["args"]))
+    return Call(item["contract"], item["method"], on_demand.args_from_json(method, item["args"]))
 
 
 def _signatures(items: Sequence[Mapping[str, str]], policy: KeyPolicy) -> tuple[tuple[int, bytes], ...]:

@@ -3,16 +3,17 @@
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any, Self
+from typing import Any, Final, Self
 
-from datacar.errors import BadAnswerError, BadProofError
+from datacar import on_demand
+from datacar.errors import BadAnswerError, BadProofError, TransactionExpiredError, TransactionFailedError
 from ledger.claims import ReceiptClaim
 from ledger.errors import BadEncodingError
 from ledger.hashing import HASH_BYTES
 from ledger.proof import Proof, TrustedBlock
-from vm.abi_json import receipt_to_json, untyped_to_json
 from vm.errors import ContractError
-from vm.registry import default_registry
+
+_IN_A_BLOCK: Final = ("succeeded", "failed")
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,10 +59,14 @@ class Receipt:
 
     @classmethod
     def from_status(cls, answer: Mapping[str, Any]) -> Self:
-        """Return the receipt in an answer of `tx_send`, `tx_get` or `tx_wait`. Raises `BadAnswerError` when there is none."""
+        """Return the receipt in an answer of `tx_send`, `tx_get` or `tx_wait`.
+
+        Raises `BadAnswerError` when there is none, or one that ended otherwise than the answer says: only a receipt is proven.
+        """
         try:
             receipt, proof = answer["receipt"], answer.get("proof")
             failure = receipt["error"]
+            _check_one_ending(answer["status"], receipt["status"], has_failed=failure is not None)
             return cls(
                 id=answer["id"],
                 status=receipt["status"],
@@ -96,7 +101,7 @@ class Receipt:
         claim, height = proof.claim, proof.header.height
         if not isinstance(claim, ReceiptClaim):
             raise BadProofError("the proof is of something else than a receipt")
-        if (height, claim.index) != (self.height, self.index):
+        if _canonical([self.height, self.index]) != _canonical([height, claim.index]):
             raise BadProofError("the proof is for another place in the chain", height=height, index=claim.index)
         proven = _rendered(claim, genesis_hash)
         told = {
@@ -109,9 +114,33 @@ class Receipt:
         for name, value in told.items():
             if _canonical(value) != _canonical(proven[name]):
                 raise BadProofError(f"{name} is not what the proof says", field=name)
-        bare = [untyped_to_json(value) for value in claim.receipt.results]  # of a node that did not have the calls at hand
+        bare = [on_demand.untyped_to_json(value) for value in claim.receipt.results]  # of a node that had not the calls at hand
         if _canonical(list(self.results)) not in (_canonical(proven["results"]), _canonical(bare)):
             raise BadProofError("results is not what the proof says", field="results")
+
+
+def outcome_of(answer: Mapping[str, Any], valid_until_ms: int) -> Receipt | None:
+    """Return the receipt of a transaction that succeeded, None for one that has not ended, of an answer as `Receipt.from_status`.
+
+    Raises `TransactionFailedError`, `TransactionExpiredError`, and `BadAnswerError` for what contradicts itself.
+    """
+    status = answer.get("status")
+    if answer.get("receipt") is None and status not in _IN_A_BLOCK:
+        if status == "expired":
+            raise TransactionExpiredError(answer["id"], valid_until_ms)
+        return None
+    receipt = Receipt.from_status(answer)
+    if not receipt.succeeded:
+        raise TransactionFailedError(receipt)
+    return receipt
+
+
+def _check_one_ending(told: Any, status: Any, *, has_failed: bool) -> None:
+    """Raise `BadAnswerError` unless an answer, its receipt and whether that says a failure are of one final outcome."""
+    if told != status:
+        raise BadAnswerError(f"the answer says {told!r}, its receipt {status!r}", told=told, status=status)
+    if status != ("failed" if has_failed else "succeeded"):
+        raise BadAnswerError(f"the receipt says {status!r} and {'a' if has_failed else 'no'} failure", status=status)
 
 
 def genesis_hash_of(given: bytes | str) -> bytes:
@@ -135,7 +164,7 @@ def _canonical(document: Any) -> str:
 def _rendered(claim: ReceiptClaim, genesis_hash: bytes) -> Any:
     """Return a proven receipt in JSON with the names of its parts, which the proof does not hold but our own contracts do."""
     try:
-        return receipt_to_json(default_registry(), claim.receipt, claim.transaction(genesis_hash).body.calls)
+        return on_demand.receipt_to_json(on_demand.default_registry(), claim.receipt, claim.transaction(genesis_hash).body.calls)
     except (ContractError, ValueError) as error:
         hint = "update the software that checks it"
         raise BadProofError(f"this version does not know what the receipt holds: {error}", hint=hint) from error

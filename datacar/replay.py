@@ -249,7 +249,7 @@ class Replay:
         energy = session.energy_wh
         await self._send(station, charging_call(Charging.start, session_id, session.session_id, 0, start))
         await self._send(station, charging_call(Charging.meter, session_id, 1, energy, charged, True))
-        receipt = await self._send(station, charging_call(Charging.stop, session_id, energy, end, charged, "EVDisconnected"))
+        receipt = await self._send(station, charging_call(Charging.stop, session_id, energy, end, charged, "EVDisconnected", 1))
         billed_wh, debt = _billed(receipt)
         if debt:
             await self._send(driver, charging_call(Charging.pay_debt, session_id, Motes(debt)))

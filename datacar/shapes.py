@@ -5,11 +5,17 @@ from collections.abc import Callable, Mapping
 from dataclasses import MISSING, dataclass, fields, is_dataclass, replace
 from typing import Annotated, Any, Final, TypeAlias, Union, get_args, get_origin, get_type_hints
 
-from datacar.units import DATR, DATR_SYMBOL, Unit, money, unit_of
+from datacar.units import BASE, DATR, DATR_SYMBOL, Unit, money, unit_of
 from ledger.codec import Value
-from vm.abi import EventSpec, MethodSpec, Param
+from vm.abi import EventSpec, FieldSpec, MethodSpec, Param
 from vm.abi_types import Kind, TypeSpec
+from vm.amount_assets import HOLD, OF_THE_HOLD, SYMBOL, asset_beside
 
+ORDER: Final = "order_id"
+OF_THE_ORDER: Final = "what is reported to the order"
+NAMING: Final = (SYMBOL, "decimals", HOLD, ORDER)
+"""What, standing beside numbers, says what they are counted in."""
+_REPORTED: Final = ("quantity", "reported")
 _CALL_PARTS: Final = (("contract", Kind.TEXT), ("method", Kind.TEXT), ("args", Kind.BYTES))
 
 
@@ -56,25 +62,65 @@ class Shape:
 
     def in_money(self, unit: Unit) -> "Shape":
         """Return it with all amounts in another asset's unit."""
-        own = unit if self.kind is Kind.MOTES else self.unit
-        return replace(self, unit=own, parts=tuple(part.in_money(unit) for part in self.parts))
+        return self.with_unit(unit, lambda part: part.kind is Kind.MOTES)
+
+    def counted_in(self, unit: Unit) -> "Shape":
+        """Return it with what may be a number of units or a base in this unit."""
+        return self.with_unit(unit, lambda part: part.unit is BASE)
+
+    def reported_as(self, unit: Unit) -> "Shape":
+        """Return it with what was reported to an order in this unit."""
+        return self.with_unit(unit, lambda part: part.kind is Kind.INT and part.name in _REPORTED)
+
+    def has(self, wanted: "Callable[[Shape], bool]") -> bool:
+        """Return whether it or a part of it is a wanted one."""
+        return wanted(self) or any(part.has(wanted) for part in self.parts)
+
+    def with_unit(self, unit: Unit, wanted: "Callable[[Shape], bool]") -> "Shape":
+        """Return it with the numbers that are wanted in a unit."""
+        own = unit if wanted(self) else self.unit
+        return replace(self, unit=own, parts=tuple(part.with_unit(unit, wanted) for part in self.parts))
 
 
 Money: TypeAlias = Callable[[str], Unit]
-"""Returns the unit of an asset's amounts by its symbol."""
+"""Returns the unit of an asset's amounts by its symbol, or by what `priced` names a hold's asset or an order's quantity."""
+
+
+def is_symbol(asset: str) -> bool:
+    """Return whether this is an asset's symbol, and not what a hold or an order is named by where a `Money` is asked."""
+    return " " not in asset
+
+
+def asset_named(values: Mapping[str, Value]) -> str | None:
+    """Return the symbol of the asset that amounts beside these values are of, or what a hold's asset is named by; None: DATR."""
+    found = asset_beside(tuple(values), tuple(values.values()))
+    return _named(OF_THE_HOLD, values[HOLD]) if found == OF_THE_HOLD else found
 
 
 def priced(parts: tuple[Shape, ...], values: Mapping[str, Value], money_of: Money) -> tuple[Shape, ...]:
-    """Return parts that stand together, with amounts in the asset whose `symbol` is among their values (else DATR).
+    """Return parts that stand together in the units that `NAMING` ones among their values say; amounts are else in DATR.
 
-    An asset that is described there itself has its `decimals` beside the symbol.
+    That is the asset whose `symbol` is there (one that is described there has its `decimals` beside it), the asset of the hold
+    that something is paid out of, and for what is reported to an order a number of units or, of a percentage, money in DATR.
     """
-    symbol, decimals = values.get("symbol"), values.get("decimals")
-    if not isinstance(symbol, str):
+    if values.get(ORDER) is not None and any(part.has(lambda item: item.unit is BASE) for part in parts):
+        unit = money_of(_named(OF_THE_ORDER, values[ORDER]))
+        parts = tuple(part.counted_in(unit) for part in parts)
+    asset, decimals = asset_named(values), values.get("decimals")
+    if asset is None or not (is_symbol(asset) or any(part.has(lambda item: item.kind is Kind.MOTES) for part in parts)):
         return parts
-    stated = money(symbol, decimals) if type(decimals) is int else None
-    unit = DATR if symbol == DATR_SYMBOL else stated or money_of(symbol)
+    stated = money(asset, decimals) if type(decimals) is int else None
+    unit = DATR if asset == DATR_SYMBOL else stated or money_of(asset)
     return tuple(part.in_money(unit) for part in parts)
+
+
+def _named(kind: str, thing_id: Value) -> str:
+    return f"{kind} {'0x' + thing_id.hex() if isinstance(thing_id, bytes) else thing_id}"
+
+
+def of_an_order(parts: tuple[Shape, ...]) -> tuple[Shape, ...]:
+    """Return parts of what the order contract tells: what was reported to it is a number of units or a base, as it was given."""
+    return tuple(part.reported_as(BASE) for part in parts)
 
 
 def of_params(method: MethodSpec) -> tuple[Shape, ...]:
@@ -86,6 +132,11 @@ def of_params(method: MethodSpec) -> tuple[Shape, ...]:
 def of_result(method: MethodSpec) -> Shape:
     """Return the shape of what a method returns."""
     return _shape("", method.returns, "", None, None)
+
+
+def of_field(field: FieldSpec) -> Shape:
+    """Return the shape of what a storage field holds, or each entry of it."""
+    return _shape("", field.value, "", None, None)
 
 
 def of_event(event: EventSpec) -> tuple[Shape, ...]:

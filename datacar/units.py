@@ -20,6 +20,8 @@ HOUR_MS: Final = 60 * MINUTE_MS
 SECOND_MS: Final = 1_000
 
 _U32_MAX: Final = 2**32 - 1
+_LEAST_MOMENT_MS: Final = 10**11
+"""A bare number below it, but for 0, was meant as something else: a date like 20270201, or seconds where milliseconds belong."""
 _MAX_YEAR: Final = 9_999
 _MAX_TEXT_CHARS: Final = 64
 _INTEGER: Final = re.compile(r"-?(?:0|[1-9][0-9]{0,19})", re.ASCII)
@@ -28,6 +30,7 @@ _QUANTITY: Final = re.compile(
     r"(?: ?([A-Za-z%]+)| ([A-Za-z][A-Za-z0-9]*))?",  # a word with digits stands apart: 1e3 is not one E3
     re.ASCII,
 )
+_COUNTED: Final = re.compile(r"(-?(?:0|[1-9][0-9]{0,19})) units(?: \(of a base: motes\))?", re.ASCII)
 _PART: Final = re.compile(r"(0|[1-9][0-9]{0,19})(?:\.([0-9]{1,19}))? ?([a-z]+) ?", re.ASCII)
 _CLOCK: Final = re.compile(r"([01][0-9]|2[0-4]):([0-5][0-9])", re.ASCII)
 _OFFSET: Final = re.compile(r"([+-])([01][0-9]):([0-5][0-9])", re.ASCII)
@@ -51,7 +54,8 @@ class Unit:
     """How people write a number: `read` takes text (and the time, for what is relative to it), `show` gives it back.
 
     `metavar` is its name in a command's help, `example` a text of it (empty for plain numbers), `hint` says how it is written.
-    A `scaled` one has another number in the contract: 12 % is 12,000 there.
+    A `scaled` one has another number in the contract: 12 % is 12,000 there. `check_bare` refuses a contract's own number that
+    must be a mistake.
     """
 
     metavar: str
@@ -60,6 +64,7 @@ class Unit:
     read: Callable[[str, Now], int]
     show: Callable[[int], str]
     scaled: bool = False
+    check_bare: Callable[[int], None] = lambda _value: None
 
 
 def read_number(unit: Unit, text: str, low: int, high: int, now: Now) -> int:
@@ -97,13 +102,14 @@ def decimal(value: int, places: int) -> str:
 def _quantity(
     what: str, metavar: str, example: str, hint: str, words: Mapping[str, int], finest: str, show: Callable[[int], str]
 ) -> Unit:
-    """Return a unit of numbers with a word behind; `words` (lower case) are how many of the `finest` each stands for, "" for
-    a bare number.
+    """Return a unit of numbers with a word behind; `words` (lower case, but for a mega's M) are how many of the `finest` each
+    stands for, "" for a bare number. Capitals may be written as one likes, but no m for mega: that is a thousandth.
     """
 
     def read(text: str, _now: Now) -> int:
         match = _QUANTITY.fullmatch(text)
-        factor = None if match is None else words.get((match[4] or match[5] or "").lower())
+        word = "" if match is None else match[4] or match[5] or ""
+        factor = words.get(word[:1] + word[1:].lower(), words.get(word.lower()))
         if match is None or factor is None:
             raise _refuse(text, what, hint)
         value = _scaled(match[2], match[3], factor)
@@ -135,8 +141,8 @@ def _fixed(what: str, word: str, places: int) -> Unit:
 
 def _metric(what: str, word: str) -> Unit:
     """Return the unit of numbers counted in W or Wh."""
-    words = {"": 1, word.lower(): 1, f"k{word}".lower(): 10**3, f"m{word}".lower(): 10**6}
-    hint = f'write {word} or k{word}, such as "7.2 k{word}"; a bare number is {word}'
+    words = {"": 1, word.lower(): 1, f"k{word}".lower(): 10**3, f"M{word.lower()}": 10**6}
+    hint = f'write {word} or k{word}, such as "7.2 k{word}" (M{word} has a capital M); a bare number is {word}'
 
     def show(value: int) -> str:
         return f"{decimal(value, 3)} k{word}" if abs(value) >= 10**3 else f"{value} {word}"
@@ -197,13 +203,19 @@ def _duration_ms(text: str, hint: str) -> int:
     return total
 
 
-def _moment(base_ms: int) -> Unit:
-    """Return the unit of Unix times counted in `base_ms`."""
+def _moment(base_ms: int, relative: str) -> Unit:
+    """Return the unit of Unix times counted in `base_ms`; `relative` is an example of one that is said from now."""
     word = "milliseconds" if base_ms == 1 else "seconds"
-    hint = f'write UTC such as "2027-01-31 12:00", "2027-01-31T12:00:00+01:00" or "+7d" from now; a bare number is Unix {word}'
+    hint = f'write UTC such as "2027-01-31 12:00", "2027-01-31T12:00:00+01:00" or "{relative}"; a bare number is Unix {word}'
+    least = _LEAST_MOMENT_MS // base_ms
+
+    def refuse_early(value: int) -> None:
+        if 0 < value < least:
+            raise BadValueError(f"{value} is no time in {word}: under {least}, before March 1973", hint)
 
     def read(text: str, now: Now) -> int:
         if _INTEGER.fullmatch(text):
+            refuse_early(int(text))
             return int(text)
         if text == "now" or text[:1] in ("+", "-"):
             ahead_ms = 0 if text == "now" else _duration_ms(text[1:], hint)
@@ -221,7 +233,7 @@ def _moment(base_ms: int) -> Unit:
         fraction = f".{ms % SECOND_MS:03}" if ms % SECOND_MS else ""
         return f"{day_text(Day(day))}T{minutes // 60:02}:{minutes % 60:02}:{ms // SECOND_MS:02}{fraction}Z"
 
-    return Unit("WHEN", "2027-01-31 12:00 or +7d", hint, read, show)
+    return Unit("WHEN", f"2027-01-31 12:00 or {relative}", hint, read, show, check_bare=refuse_early)
 
 
 def _moment_ms(text: str, hint: str) -> int:
@@ -284,34 +296,46 @@ def _read_integer(text: str, _now: Now) -> int:
     return int(text)
 
 
+def _read_count(text: str, _now: Now) -> int:
+    if not _INTEGER.fullmatch(text):
+        raise _refuse(text, "a number of units", _COUNT_HINT)
+    return int(text)
+
+
 def _read_base(text: str, now: Now) -> int:
-    if _INTEGER.fullmatch(text):
-        return int(text)
+    if match := _COUNTED.fullmatch(text):
+        return int(match[1])
     if not text.lower().endswith(("datr", "motes")):
-        raise _refuse(text, "a whole number of units, nor money", _BASE_HINT)
+        raise _refuse(text, "a number of units, nor money", _BASE_HINT)
     return DATR.read(text, now)
 
 
 _OFFSET_HINT: Final = 'write local time minus UTC such as "+01:00", or minutes'
 _CLOCK_HINT: Final = 'write a time of the day such as "07:30", or minutes after midnight'
 _NUMBER_HINT: Final = "write a whole number in digits"
-_BASE_HINT: Final = 'write how many units in digits, or a base such as "1000 DATR"; a bare number is motes there'
+_BASE_HINT: Final = 'write how many, such as "120 units", or a base such as "1000 DATR"'
+_COUNT_HINT: Final = "write how many units in digits: the order is not for a percentage"
 
 NUMBER: Final = Unit("N", "", _NUMBER_HINT, _read_integer, str)
 DATR_SYMBOL: Final = "DATR"
 DATR: Final = money(DATR_SYMBOL, 8, "motes")
-BASE: Final = Unit("N|DATR", "120, or 1000 DATR for a base", _BASE_HINT, _read_base, str)
+COUNT: Final = Unit("N", "", _COUNT_HINT, _read_count, str)
+BASE: Final = Unit(
+    "N|DATR", "120, or 1000 for a base of 1000 DATR", _BASE_HINT, _read_base, lambda value: f"{value} units (of a base: motes)"
+)
+"""Of what is reported to an order, while it is not known whether that is for units or for a percentage."""
 ENERGY: Final = _metric("an energy", "Wh")
 POWER: Final = _metric("a power", "W")
 RATE: Final = _fixed("an annual rate in percent", "%", 3)
 SHARE: Final = _fixed("a share in percent", "%", 2)
-MOMENT_MS: Final = _moment(1)
-MOMENT_S: Final = _moment(SECOND_MS)
+MOMENT_MS: Final = _moment(1, "+7d")
+MOMENT_S: Final = _moment(SECOND_MS, "now")  # what stations report has happened
 MILLISECONDS: Final = _duration(1, "milliseconds")
 SECONDS: Final = _duration(SECOND_MS, "seconds")
 MINUTES: Final = _duration(MINUTE_MS, "minutes")
 HOURS: Final = _duration(HOUR_MS, "hours")
 DAYS: Final = _duration(DAY_MS, "days", "DAYS", "30")
+DURATIONS: Final = (MILLISECONDS, SECONDS, MINUTES, HOURS, DAYS)
 DATE: Final = Unit("DATE", "2024-02-29", 'write a date such as "2024-02-29"', _read_date, _show_date)
 CLOCK: Final = Unit("HH:MM", "07:30", _CLOCK_HINT, _read_clock, _show_clock)
 OFFSET: Final = Unit("+HH:MM", "+01:00", _OFFSET_HINT, _read_offset, _show_offset)
@@ -345,7 +369,13 @@ _RULES: Final[tuple[tuple[re.Pattern[str], Callable[[TypeSpec], bool], Unit], ..
         (r"(_on|_since|(^|_)day|(^|_)date)$", lambda spec: spec.high >= _U32_MAX, DATE),
     )
 )
-_BY_DOC: Final = (("1/10 basis point", RATE), ("1/10,000", SHARE), ("per 10,000", SHARE), ("the base in motes", BASE))
+_BY_DOC: Final = (
+    ("1/10 basis point", RATE),
+    ("1/10,000", SHARE),
+    ("smallest share", SHARE),
+    ("per 10,000", SHARE),
+    ("the base in motes", BASE),
+)
 
 
 def unit_of(name: str, spec: TypeSpec, doc: str = "") -> Unit | None:

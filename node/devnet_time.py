@@ -8,7 +8,7 @@ import contextlib
 import fcntl
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Final
@@ -73,6 +73,20 @@ def move_time(devnet: Devnet, by_ms: int) -> NetworkTime:
         until_ms = now_ms() + target_ms
         _set_clocks(said, target_ms)
         return _wait(nodes, until_ms)
+
+
+def move_time_in_steps(devnet: Devnet, by_ms: int, step_ms: int, say: Callable[[NetworkTime], None]) -> NetworkTime:
+    """As `move_time`, a step at a time: what falls due in one is done before the next, as on a chain that was never late.
+
+    Steps are counted from now, so that real time that passes meanwhile shifts none of them over a midnight. `say` hears of each.
+    """
+    now = network_time(devnet)
+    began_ms = now.clock_ms
+    for ahead_ms in (*range(step_ms, by_ms, step_ms), by_ms):
+        if (left_ms := began_ms + ahead_ms - now.clock_ms) > 0:
+            now = move_time(devnet, left_ms)
+            say(now)
+    return now
 
 
 def _time_of(said: dict[DevNode, _Said]) -> NetworkTime:

@@ -8,14 +8,14 @@ from datacar.amounts import format_motes
 from node.commands.connection import DEFAULT_RPC, DEFAULT_TIMEOUT, Rpc, Timeout, call, expect_object
 from node.commands.exits import usage
 from node.commands.output import Json, print_json, print_pairs
-from node.commands.wallet_files import check_address
+from node.commands.wallet_files import account_address
 
 app = typer.Typer(add_completion=False)
 
 
 @app.command()
 def account(
-    address: Annotated[str, typer.Argument(help="The account (bech32m).", parser=usage(check_address))],
+    address: Annotated[str, typer.Argument(help="The account, or a wallet here.", parser=usage(account_address))],
     rpc: Rpc = DEFAULT_RPC,
     timeout: Timeout = DEFAULT_TIMEOUT,
     as_json: Json = False,

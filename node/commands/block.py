@@ -4,6 +4,7 @@ from typing import Annotated, Any
 
 import typer
 
+from datacar.units import MOMENT_MS
 from node.commands.connection import DEFAULT_RPC, DEFAULT_TIMEOUT, Rpc, Timeout, call, expect_object
 from node.commands.output import Json, print_json, print_line, print_pairs
 
@@ -23,7 +24,9 @@ def block(
     if as_json:
         print_json(found)
         return
-    print_pairs(found["header"] | {"transactions": len(found["transactions"]), "size_bytes": found["size_bytes"]})
+    shown = {("time" if name == "timestamp_ms" else name): value for name, value in found["header"].items()}
+    shown["time"] = MOMENT_MS.show(shown["time"])
+    print_pairs(shown | {"transactions": len(found["transactions"]), "size_bytes": found["size_bytes"]})
     for index, item in enumerate(found["transactions"]):
         print_line(f"{index:>6}  {item if isinstance(item, str) else item['id'] + '  ' + item['text']}")
 

@@ -1,16 +1,20 @@
 """What commands that talk to a node share: its address, how long to wait, and the client made of them."""
 
+import os
 import sys
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
-from datacar.client import Client
 from datacar.rpc import DEFAULT_URL, Endpoint
 from ledger.errors import BadEncodingError, DatacarError
 from node.commands.exits import usage
 
+if TYPE_CHECKING:
+    from datacar.client import Client
+
+GENESIS_VARIABLE: Final = "DATACAR__CLIENT__GENESIS_HASH"
 MAX_RAW_CHARS: Final = 256 * 1024
 
 
@@ -33,9 +37,27 @@ DEFAULT_RPC: Final = DEFAULT_URL
 DEFAULT_TIMEOUT: Final = 30.0
 
 
+def expected_genesis() -> bytes | None:
+    """Return the hash of the genesis that the environment says all nodes must have. Raises a usage error."""
+    from datacar.receipt import genesis_hash_of  # here, since help needs none of it
+
+    text = os.environ.get(GENESIS_VARIABLE)
+    try:
+        return genesis_hash_of(text) if text else None
+    except DatacarError as error:
+        raise typer.BadParameter(f"{error.message} ({error.hint})", param_hint=GENESIS_VARIABLE) from error
+
+
+def connect(url: str, timeout_s: float) -> "Client":
+    """Return the client of a command; signs only for the chain that `DATACAR__CLIENT__GENESIS_HASH` names."""
+    from datacar.client import Client  # here, since help needs none of it
+
+    return Client(url, timeout_s, genesis_hash=expected_genesis())
+
+
 def call(url: str, timeout_s: float, method: str, /, **params: Any) -> Any:
     """Return the result of one RPC call. Raises what the node says, or `UnreachableError`."""
-    with Client(url, timeout_s) as client:
+    with connect(url, timeout_s) as client:
         return client.call(method, **params)
 
 

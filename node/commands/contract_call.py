@@ -3,37 +3,36 @@
 Nothing is sent that would fail now, or that nobody agreed to: without a terminal to ask on, `--yes` must say so.
 """
 
-import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Final
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 import typer
 
-from datacar.abi import abi_hash
+from datacar import on_demand
+from datacar.abi import abi_hash, check_method
 from datacar.client import Client
-from datacar.errors import CallWouldFailError
 from datacar.human import Lookup
 from datacar.multisig import Multisig
-from ledger.errors import DatacarError
+from ledger.codec import Value
 from ledger.transaction import MAX_REFERENCE_CHARS, Call
-from node.commands.connection import expect_object
-from node.commands.contract_sender import Sender, address_of, check_new, write_pending
-from node.commands.contract_view import View, money_of
+from node.commands.agreement import Cost, agree, check_can_ask
+from node.commands.call_checks import check_call
+from node.commands.connection import connect, expect_object
+from node.commands.contract_options import Given
+from node.commands.contract_sender import Sender, address_of, check_new, read_sender, write_pending
+from node.commands.contract_view import View, money_of, undecided
+from node.commands.delivery import deliver
 from node.commands.output import print_json, progress, warn
-from node.commands.tx import deliver
-from vm.abi import Json
-from vm.registry import Registry
+
+if TYPE_CHECKING:
+    from vm.registry import Registry
 
 _SHOWN_HASH_CHARS: Final = 16
 
-Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Only show what it would do.")]
-GasLimit = Annotated[
-    int | None, typer.Option("--gas-limit", min=1, metavar="GAS", help="The most gas; by simulation if not given.")
-]
-TxReference = Annotated[str, typer.Option("--tx-reference", metavar="TEXT", help="A business id to send along.")]
-Out = Annotated[Path | None, typer.Option("--out", metavar="FILE", help="With --multisig: the new file that its keys sign.")]
+Read: TypeAlias = Callable[[Lookup], tuple[Value, ...]]
+"""Returns a call's canonical arguments."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,75 +47,81 @@ class How:
     as_json: bool
 
     def check(self, *, several_keys: bool) -> None:
-        """Raise a usage error for what cannot be, before anything is asked or sent."""
+        """Raise a usage error for what cannot be, and `NotConfirmedError`, before anything is asked or sent."""
+        check_can_ask(yes=self.yes or self.dry_run or self.out is not None, hint="look with --dry-run, then say --yes")
         if len(self.reference) > MAX_REFERENCE_CHARS:
             raise typer.BadParameter(f"at most {MAX_REFERENCE_CHARS} characters", param_hint="--tx-reference")
         if several_keys != (self.out is not None) and not self.dry_run:
             raise typer.BadParameter("an account of several keys needs a file for its signers", param_hint="--multisig / --out")
-        if not (self.yes or self.dry_run or self.out or is_terminal()):
-            raise typer.BadParameter("there is no terminal to ask on: look with --dry-run, then say --yes", param_hint="--yes")
         if not self.dry_run:
             check_new(self.out)
 
 
-def is_terminal() -> bool:
-    """Return whether there is somebody to ask."""
-    return sys.stdin.isatty()
-
-
-def lookup_of(client: Client, registry: Registry) -> Lookup:
+def lookup_of(client: Client, registry: "Registry") -> Lookup:
     """Return what reading arguments may ask for; times like `+7d` count from the chain's time."""
     return Lookup(address_of, lambda: client.chain_info().timestamp_ms, money_of(client), registry)
 
 
-def check_abi(client: Client, registry: Registry, contract: str, method: str) -> None:
+def check_abi(client: Client, registry: "Registry", contract: str, method: str) -> None:
     """Compare the node's contract with the one known here: say a difference, refuse one that changes the method."""
     here, there = registry.abi(contract), expect_object(client.call("contract_abi", name=contract), "interface")
-    expected, got = abi_hash(here), abi_hash(there)
-    if expected == got:
+    if check_method(here, there, method):
         return
-    if _taken_and_returned(here, method) != _taken_and_returned(there, method):
-        raise DatacarError(
-            "abi_mismatch",
-            f"the node's {contract}.{method} takes or returns something else than the one known here",
-            hint="use the version of the software that the node has; `datacar rpc contract_abi` shows its contracts",
-            expected=expected,
-            got=got,
-        )
-    versions = f"{got[:_SHOWN_HASH_CHARS]}, here {expected[:_SHOWN_HASH_CHARS]}"
+    versions = f"{abi_hash(there)[:_SHOWN_HASH_CHARS]}, here {abi_hash(here)[:_SHOWN_HASH_CHARS]}"
     warn(f"the node has another version of the contract {contract} ({versions}); {method} is the same in both")
 
 
-def _taken_and_returned(document: Json, method: str) -> Json:
-    methods = document.get("methods", ())
-    return [(item["kind"], item["params"], item["returns"]) for item in methods if item.get("name") == method]
-
-
-def carry_out(client: Client, registry: Registry, sender: Sender, call: Call, how: How) -> None:
+def carry_out(client: Client, registry: "Registry", sender: Sender, call: Call, how: How) -> None:
     """Simulate, show, confirm, sign and send a call, and print its outcome.
 
     `how` was checked before. Raises `CallWouldFailError` with nothing sent, then as `Client.send` does.
     """
     check_abi(client, registry, call.contract, call.method)
+    check_call(client, sender.policy.address, call)
     progress(f"{sender.name}, {sender.address}, calls")  # before what may go wrong: whoever has too little money sees who it is
-    try:
-        found = client.simulate(sender.policy, [call], gas_limit=how.gas_limit, registry=registry)
-    except CallWouldFailError as error:
-        error.hint += "; amounts in its words are motes, or the smallest units of their asset"
-        raise
-    chain = client.chain_info()
     view = View.of(registry, money_of(client), sender.policy.address)
-    for line in (*view.summary([call], found, chain.gas_price_motes), *([] if how.yes else view.about(client, call))):
-        progress(line)
-    if how.dry_run:
-        if how.as_json:
-            gas = {"gas_used": found.gas_used, "gas_limit": found.gas_limit}
-            print_json({**gas, **view.outcome_json([call], found.results, found.events)})
-    elif how.out is not None:
-        pending = Multisig(sender.policy).build(chain, [call], gas_limit=found.gas_limit, reference=how.reference)
-        write_pending(how.out, pending, registry, as_json=how.as_json)
-    else:
-        if not how.yes:
-            typer.confirm("Send it?", abort=True, err=True)
-        transaction = client.sign(sender.wallet(), [call], reference=how.reference, gas_limit=found.gas_limit)
-        view.print_receipt([call], deliver(client, transaction), as_json=how.as_json)
+    with view.explaining([call]):
+        found = client.simulate(sender.policy, [call], gas_limit=how.gas_limit, registry=registry)
+        for line in view.summary([call], found, Cost.ask(client, sender.address, found)):
+            progress(line)
+        for line in () if how.yes else view.about(client, call):
+            progress(line)
+        if how.dry_run:
+            if how.as_json:
+                gas = {"gas_used": found.gas_used, "gas_limit": found.gas_limit}
+                print_json({**gas, **undecided(view.outcome_json([call], found.results, found.events), found)})
+        elif how.out is not None:
+            multisig = Multisig(sender.policy)
+            pending = multisig.build(client.chain_info(), [call], gas_limit=found.gas_limit, reference=how.reference)
+            write_pending(how.out, pending, registry, as_json=how.as_json)
+        else:
+            agree("Send it?", yes=how.yes)
+            transaction = client.sign(sender.wallet(), [call], reference=how.reference, gas_limit=found.gas_limit)
+            view.print_receipt([call], deliver(client, transaction), as_json=how.as_json)
+
+
+def send(registry: "Registry", contract: str, method: str, read: Read, given: Given) -> None:
+    """Carry out a call with the standard options of `given`."""
+    how = How(
+        yes=given["yes"],
+        dry_run=given["dry_run"],
+        gas_limit=given["gas_limit"],
+        reference=given["tx_reference"],
+        out=given["out"],
+        as_json=given["as_json"],
+    )
+    with connect(given["rpc"], given["timeout"]) as client:
+        call = Call(contract, method, read(lookup_of(client, registry)))
+        how.check(several_keys=given["multisig"] is not None)
+        sender = read_sender(given["wallet"], given["key"], given["multisig"], given["password_file"])
+        carry_out(client, registry, sender, call, how)
+
+
+def ask(registry: "Registry", contract: str, method: str, read: Read, given: Given) -> None:
+    """Ask a read method with the standard options of `given`, and print what it answers."""
+    with connect(given["rpc"], given["timeout"]) as client:
+        call = Call(contract, method, read(lookup_of(client, registry)))
+        check_abi(client, registry, contract, method)
+        asked = {**on_demand.call_to_json(registry, call), **({} if given["height"] is None else {"height": given["height"]})}
+        found = expect_object(client.call("contract_query", **asked), "value")
+        View.of(registry, money_of(client)).print_value(call, found["value"], found["height"], as_json=given["as_json"])

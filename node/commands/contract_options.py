@@ -5,6 +5,7 @@ a list's option may be given again for each item.
 """
 
 import json
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from inspect import Parameter
@@ -13,13 +14,13 @@ from typing import Annotated, Any, Final
 
 import typer
 
-from datacar.human import ASSET_PARTS, MAX_JSON_CHARS, Lookup, assemble, left_out, load_json, read_json, read_text
-from datacar.multisig import BadFileError, Multisig
-from datacar.shapes import Shape
+from datacar.human import MAX_JSON_CHARS, Lookup, assemble, left_out, load_json, read_json, read_text, words_of
+from datacar.shapes import NAMING, Shape
 from datacar.units import BadValueError, Unit, money
 from ledger.codec import Value
 from ledger.errors import TooLargeError
 from vm.abi_types import Kind
+from vm.amount_assets import HOLD, SYMBOL
 
 _COMPOSED: Final = (Kind.LIST, Kind.TUPLE, Kind.STRUCT)
 _METAVARS: Final = {  # short: they leave a terminal's width to the options' names
@@ -34,6 +35,13 @@ _METAVARS: Final = {  # short: they leave a terminal's width to the options' nam
 }
 MAX_BYTES_FILE: Final = 64 * 1024
 PANEL: Final = "What is called"
+LONGEST_SHOWN: Final = 26
+"""A longer option is cut in the help of a terminal with 80 columns: its text begins with the last part of the name."""
+_OWN_UNIT: Final = re.compile(
+    r"^motes\b|^in 1/10 basis point \(12 % is 12,000\)|^parts in 10,000|^1/10,000 (?:DATR|percent|kWh?)\b"
+    r"|, in (?:1/10,000|smallest units|days since 1970-01-01)|(?:^|, )Unix (?:milli)?seconds| in motes$"
+    r"|^minutes (?:after local midnight|of the day)|^seconds(?= since)"
+)
 _POLICY_PARTS: Final = ("threshold", "keys")
 _SOME_ASSET: Final = money("AMOUNT", 0)
 
@@ -56,9 +64,9 @@ class Flag:
         return self.shape.kind is Kind.LIST
 
     @property
-    def names_asset(self) -> bool:
-        """Return whether it says which asset the amounts beside it are of."""
-        return self.shape.name in ASSET_PARTS
+    def names_unit(self) -> bool:
+        """Return whether it says what the numbers beside it are counted in."""
+        return self.shape.name in NAMING
 
     def reshaped(self, shape: Shape) -> "Flag":
         """Return it for a shape that differs in its units only."""
@@ -68,10 +76,11 @@ class Flag:
     def parameters(self, *, required: bool) -> list[Parameter]:
         """Return the Python parameters that Typer makes options of: its own, and those of its parts."""
         needed = required and not self.shape.may_be_left_out
+        text = _help(self.shape, needed=needed)
         option = typer.Option(
             f"--{self.option}",
             metavar=_metavar(self.shape),
-            help=_help(self.shape, needed=needed),
+            help=f"{self.option.rpartition('.')[2]}: {text}" if len(self.option) > LONGEST_SHOWN else text,
             show_default=_shown_default(self.shape),
             autocompletion=_words(self.shape),
             rich_help_panel=PANEL,
@@ -118,10 +127,10 @@ class Flag:
 def flags_of(params: Sequence[Shape], reserved: frozenset[str]) -> list[Flag]:
     """Return the options of a method's parameters; one called like a `reserved` option is `--arg-NAME`.
 
-    Beside an asset's symbol the help leaves open which one amounts are of.
+    Beside an asset's symbol or a hold's id the help leaves open which asset amounts are of.
     """
     made = []
-    shown = [shape.in_money(_SOME_ASSET) for shape in params] if any(shape.name == "symbol" for shape in params) else params
+    shown = [shape.in_money(_SOME_ASSET) for shape in params] if any(shape.name in (SYMBOL, HOLD) for shape in params) else params
     for number, shape in enumerate(shown):
         name = shape.name.replace("_", "-")
         made.append(_flag(f"arg-{name}" if name in reserved else name, f"arg{number}", shape))
@@ -168,6 +177,8 @@ def _contents(shape: Shape, text: str) -> str:
 
 def _policy_of(text: str) -> str:
     """Return the keys and threshold of an account's file (`wallet multisig new`) as JSON; any other text as it is."""
+    from datacar.multisig import BadFileError, Multisig  # here, since help needs none of it
+
     try:
         policy = Multisig.from_text(text).policy
     except BadFileError:
@@ -185,15 +196,21 @@ def _metavar(shape: Shape) -> str:
 
 def _help(shape: Shape, *, needed: bool) -> str:
     """Return the help of an option: its doc, how many times, and whether it must be given where Typer cannot know."""
-    said = shape.doc[:1].upper() + shape.doc[1:] if shape.doc else ""
+    doc = _plain_doc(shape.doc)
+    said = doc[:1].upper() + doc[1:]
     item = shape.parts[0] if shape.kind is Kind.LIST else shape
     written = _written(item.unit) if item.unit is not None and item.unit.example else ""
-    words = f"One of {', '.join(item.spec.names)}." if item.kind is Kind.ENUM else ""
+    words = f"One of {', '.join(words_of(item))}." if item.kind is Kind.ENUM else ""
     again = "May be given again." if shape.kind is Kind.LIST else ""
     whole = "All of it, a file NAME.json or JSON; or its parts, below." if shape.kind is Kind.STRUCT and not shape.is_call else ""
     must = "Required." if needed and shape.kind in _COMPOSED else ""
     sentences = (text if text.endswith(".") else f"{text}." for text in (said, written, words, again, whole, must) if text)
     return " ".join(sentences).replace("[", r"\[")
+
+
+def _plain_doc(doc: str) -> str:
+    """Return what is said of a value without the contract's own unit: people write it in another, which is said after it."""
+    return _OWN_UNIT.sub("", doc).strip(" ,;")
 
 
 def _written(unit: Unit) -> str:
@@ -212,4 +229,4 @@ def _shown_default(shape: Shape) -> str | bool:
 def _words(shape: Shape) -> Any:
     if shape.kind is not Kind.ENUM:
         return None
-    return lambda incomplete: [word for word in shape.spec.names if word.startswith(incomplete)]
+    return lambda incomplete: [word for word in words_of(shape) if word.startswith(incomplete)]

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Annotated, Final
+from typing import TYPE_CHECKING
 
 import typer
 
@@ -19,26 +19,13 @@ from ledger.errors import DatacarError
 from ledger.policy import KeyPolicy, contract_address, format_address, parse_address
 from ledger.types import Address
 from node.commands import wallet_files
-from node.commands.exits import usage
 from node.commands.output import print_json, print_pairs
-from node.commands.wallet_files import check_name
+from node.commands.sending_options import DEFAULT_WALLET
 from node.durable import replacing_text
 from node.secret_files import read_seed
-from vm.registry import Registry
 
-DEFAULT_WALLET: Final = "default"
-
-WalletName = Annotated[
-    str | None,
-    typer.Option(
-        "--wallet", metavar="NAME", parser=usage(check_name), help=f"The wallet that signs; {DEFAULT_WALLET} if none is named."
-    ),
-]
-KeyFile = Annotated[Path | None, typer.Option("--key", metavar="FILE", help="A key file (hex of a seed) that signs instead.")]
-MultisigFile = Annotated[
-    Path | None,
-    typer.Option("--multisig", metavar="FILE", help="An account of several keys that acts instead: they sign the file --out."),
-]
+if TYPE_CHECKING:
+    from vm.registry import Registry
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +86,7 @@ def address_of(name: str) -> Address:
         ) from error
 
 
-def known_accounts(registry: Registry) -> dict[str, str]:
+def known_accounts(registry: "Registry") -> dict[str, str]:
     """Return whose an address is, by its text: the wallets on this machine, the contracts and the account of fees."""
     names = {"fees": contract_address("fees")} | {name: registry.entry(name).address for name in registry.names()}
     contracts = {format_address(address): f"contract {name}" for name, address in names.items()}
@@ -112,7 +99,7 @@ def check_new(path: Path | None, option: str = "--out") -> None:
         raise typer.BadParameter(f"there is a file already: {path}; choose another name", param_hint=option)
 
 
-def write_pending(path: Path, pending: PendingTransaction, registry: Registry, *, as_json: bool) -> None:
+def write_pending(path: Path, pending: PendingTransaction, registry: "Registry", *, as_json: bool) -> None:
     """Write a transaction that is being signed to a file, replaced as a whole, and print how it stands."""
     with replacing_text(path) as file:
         file.write(pending.to_text(registry))

@@ -13,26 +13,29 @@ import typer
 
 from datacar.amounts import format_motes, parse_datr
 from ledger.errors import DatacarError, UnavailableError
-from ledger.policy import format_address, parse_address
 from node import devnet as network
 from node import probe
+from node.commands.agreement import agree, check_can_ask
 from node.commands.devnet_time import WentBackError, describe, parse_moment, parse_span, shown
 from node.commands.exits import usage
-from node.commands.output import Json, print_json, print_pairs, print_table, progress
+from node.commands.output import Json, heard_or_not, print_json, print_pairs, print_table, progress, tell
 from node.commands.paths import state_home
+from node.commands.sending_options import Yes
 from node.devnet import Devnet, DevNode, NoDevnetError
-from node.devnet_time import move_time, network_time
+from node.devnet_time import NetworkTime, move_time, move_time_in_steps, network_time
 from node.process import stop
 
 DEFAULT_NODES: Final = 4
-FUND_TIMEOUT_MS: Final = 30_000
+FUND_TIMEOUT_S: Final = 30.0
 WATCH_S: Final = 0.5
 
 app = typer.Typer(help="Run a network of real nodes on this machine.", no_args_is_help=True, add_completion=False)
 
 
 def _address(text: str) -> str:
-    return format_address(parse_address(text))
+    from node.commands.wallet_files import account_address  # here, since help needs none of it
+
+    return account_address(text)
 
 
 Dir = Annotated[Path | None, typer.Option("--dir", help="The network's folder.", show_default="~/.local/state/datacar/devnet")]
@@ -54,18 +57,21 @@ def up(
     """
     path = _folder(folder)
     if detach:
-        _show(_start(path, nodes, seed), as_json=as_json)
+        found = _start(path, nodes, seed)
+        with heard_or_not(sys.stdout):
+            _show(found, as_json=as_json)
         return
     with _term_as_interrupt():
         try:
             found = _start(path, nodes, seed)
-            _show(found, as_json=as_json)
+            with heard_or_not(sys.stdout):
+                _show(found, as_json=as_json)
             _watch(found)
         except KeyboardInterrupt:
-            progress("stopping the nodes")
+            tell("stopping the nodes")
             with _uninterrupted():
                 _stop(path)
-    progress(f"stopped; the data is kept in {path}")
+    tell(f"stopped; the data is kept in {path}")
 
 
 @app.command()
@@ -85,13 +91,13 @@ def down(folder: Dir = None, as_json: Json = False) -> None:
 @app.command()
 def reset(
     folder: Dir = None,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    yes: Yes = False,
     as_json: Json = False,
 ) -> None:
     """Stop all nodes and delete their data: another chain, with the same keys, ports and accounts."""
+    check_can_ask(yes=yes)
     found = Devnet.load(_folder(folder))
-    if not yes:
-        typer.confirm(f"Delete the chain in {found.folder}?", abort=True, err=True)
+    agree(f"Delete the chain in {found.folder}?", yes=yes)
     found.reset(_now_ms())
     if as_json:
         print_json(_describe(found))
@@ -114,6 +120,7 @@ def status(folder: Dir = None, as_json: Json = False) -> None:
         for node, sample in zip(found.nodes, samples, strict=True)
     ]
     print_table(("NODE", "PID", "HEIGHT", "VIEW", "PRIMARY", "PEERS", "STATUS", "RPC"), rows)
+    _show_accounts(_describe(found))
 
 
 @app.command()
@@ -139,16 +146,16 @@ def logs(
 
 @app.command()
 def fund(
-    address: Annotated[str, typer.Argument(help="Who receives it (bech32m).", parser=usage(_address))],
+    address: Annotated[str, typer.Argument(help="Who receives it: an account, or a wallet here.", parser=usage(_address))],
     amount: Annotated[int, typer.Option("--amount", metavar="DATR", parser=usage(parse_datr), help="How much.")] = "1000",  # type: ignore[assignment]
     folder: Dir = None,
     as_json: Json = False,
 ) -> None:
-    """Send test money from the network's faucet and wait until it is final."""
+    """Send test money from the network's faucet and wait until it is final. The same command again pays once more."""
+    from node.commands.devnet_fund import fund_account  # here, since help needs none of it
+
     node = _any_running(Devnet.load(_folder(folder)))
-    params = {"address": address, "amount_motes": str(amount), "wait": "final", "timeout_ms": FUND_TIMEOUT_MS}
-    timeout_s = FUND_TIMEOUT_MS / 1_000 + probe.TIMEOUT_S
-    [sent] = probe.call(network.HOST, node.rpc_port, ("dev_faucet", params), timeout_s=timeout_s)
+    sent = fund_account(node.rpc_url, address, amount, FUND_TIMEOUT_S)
     if as_json:
         print_json(sent)
     else:
@@ -165,27 +172,41 @@ def time_(
     to_ms: Annotated[
         int | None, typer.Option("--to", metavar="TIME", help="A date or time (ISO-8601, UTC).", parser=parse_moment)
     ] = None,
+    step_ms: Annotated[
+        int | None,
+        typer.Option("--step", metavar="SPAN", help="Go so far at a time, such as 1d; at once if left out.", parser=parse_span),
+    ] = None,
     folder: Dir = None,
     as_json: Json = False,
 ) -> None:
     """Show the network's time, or set it ahead: what falls due in between is done when this returns.
 
     All nodes go together, also those that are down. Time never goes back. What waits for a block meanwhile may expire.
+
+    A jump is an outage to the contracts, and no borrower pays for that: grace days that end inside of one bring no late fee.
+    With --step 1d each day has its blocks, and fees come as on a chain that runs; a step takes some tenths of a second.
     """
     found = Devnet.load(_folder(folder))
     if by_ms is not None and to_ms is not None:
         raise typer.BadParameter("give a span or --to, not both")
+    if step_ms is not None and by_ms is None and to_ms is None:
+        raise typer.BadParameter("give a span or --to besides", param_hint="--step")
     before, now = None, network_time(found)
     if to_ms is not None:
         by_ms = to_ms - now.clock_ms
         if by_ms <= 0:
             raise WentBackError(to_ms, now.clock_ms)
     if by_ms is not None:
-        before, now = now, move_time(found, by_ms)
+        before = now
+        now = move_time(found, by_ms) if step_ms is None else move_time_in_steps(found, by_ms, step_ms, _tell_time)
     if as_json:
         print_json(describe(before, now))
     else:
         typer.echo(shown(before, now))
+
+
+def _tell_time(now: NetworkTime) -> None:
+    tell(shown(None, now))
 
 
 def _folder(given: Path | None) -> Path:
@@ -198,18 +219,18 @@ def _now_ms() -> int:
 
 def _start(folder: Path, nodes: int | None, seed: str | None) -> Devnet:
     """Return the network in `folder`, made if there is none, with every node running and ready."""
-    with network.starting_lock(progress):
+    with network.starting_lock(tell):
         try:
             found = Devnet.load(folder)
         except NoDevnetError:
             from node.commands.dev_accounts import dev_blueprint
 
-            progress(f"making a network of {nodes or DEFAULT_NODES} nodes in {folder}")
-            found = network.create(folder, dev_blueprint(nodes or DEFAULT_NODES, seed, _now_ms()), progress)
+            tell(f"making a network of {nodes or DEFAULT_NODES} nodes in {folder}")
+            found = network.create(folder, dev_blueprint(nodes or DEFAULT_NODES, seed, _now_ms()), tell)
         else:
             _check_same(found, nodes, seed)
         with _undone_on_failure(found):
-            network.start(found, progress)
+            network.start(found, tell)
     return found
 
 
@@ -278,12 +299,12 @@ def _watch(found: Devnet) -> None:
 
         show_live(found)
         return
-    progress("the nodes run until this command is interrupted")
+    tell("the nodes run until this command is interrupted")
     known = {node.name for node in found.nodes}
     while known:
         time.sleep(WATCH_S)
         for name in sorted(known - {node.name for node in found.nodes if node.process()}):
-            progress(f"{name} has ended; see `datacar devnet logs {name}`")
+            tell(f"{name} has ended; see `datacar devnet logs {name}`")
             known.remove(name)
 
 
@@ -333,6 +354,11 @@ def _show(found: Devnet, *, as_json: bool) -> None:
         ("NODE", "PID", "RPC", "P2P", "LOG"),
         [(node["name"], node["pid"], node["rpc_url"], node["p2p_address"], node["log"]) for node in document["nodes"]],
     )
+    _show_accounts(document)
+
+
+def _show_accounts(document: dict[str, Any]) -> None:
+    """Print the funded accounts with their words: they are secret to nobody, and the money is not real."""
     typer.echo("")
     rows = [(each["address"], each["balance"], each["path"], each["mnemonic"]) for each in document["accounts"]]
     print_table(("ACCOUNT", "DATR", "PATH", "WORDS"), rows)

@@ -31,7 +31,10 @@ class Exit(IntEnum):
     INTERRUPTED = 130
 
 
+NOT_CONFIRMED: Final = "not_confirmed"
+
 _BY_REASON: Final = {
+    NOT_CONFIRMED: Exit.USAGE,
     "unreachable": Exit.UNREACHABLE,
     "wait_timeout": Exit.OUTCOME_UNKNOWN,
     "outcome_unknown": Exit.OUTCOME_UNKNOWN,
@@ -39,20 +42,33 @@ _BY_REASON: Final = {
 
 
 def exit_code(error: DatacarError) -> Exit:
-    """Return the exit code of an error: by its reason word where that says more, else by its class."""
+    """Return the exit code of an error: by its reason word where that says more, else by its class.
+
+    What is refused on this machine, such as a wrong password, is no rejection (`is_local`): no node was asked for it.
+    """
     if error.reason in _BY_REASON:
         return _BY_REASON[error.reason]
+    if getattr(error, "is_local", False):
+        return Exit.ERROR
     if isinstance(error, RejectedError | LimitError):
         return Exit.REJECTED
     return Exit.ERROR
 
 
 def report(error: DatacarError | OSError, *, as_json: bool) -> Exit:
-    """Show an error (message and hint on stderr; with `--json` also the error object on stdout) and return its exit code."""
+    """Show an error (message and hint on stderr; with `--json` also the error object on stdout) and return its exit code.
+
+    On stderr amounts are in DATR; the object is what a node or an error of ours says, in motes.
+    """
+    from datacar.failures import explain  # here, since help and completion need none of it
+
     shown = error if isinstance(error, DatacarError) else _of_system(error)
-    typer.secho(f"error: {printable(shown.message)}", fg=typer.colors.RED, err=True)
-    if shown.hint:
-        typer.echo(f"hint: {printable(shown.hint)}", err=True)
+    message, hint = explain(shown)
+    if notes := getattr(error, "__notes__", None):  # it says it in the units of the asset that it is about
+        message = notes[-1]
+    typer.secho(f"error: {printable(message)}", fg=typer.colors.RED, err=True)
+    if hint:
+        typer.echo(f"hint: {printable(hint)}", err=True)
     if as_json:
         code = getattr(shown, "rpc_code", shown.code)  # of a `RequestRefusedError`: the node's own, which no class stands for
         body = {"code": code, "message": shown.message, "data": shown.data()}

@@ -16,7 +16,7 @@ from genesis.certificates import check_certificate
 from genesis.network import KeySource, NodeKeys, make_committee, make_node_keys, node_names
 from genesis.presets import DEV_ACCOUNT_MOTES, DEV_ACCOUNTS, DEV_PARAMETERS, contract_arguments, distribution, part_motes
 from genesis.spec import GenesisError, GenesisSpec
-from genesis.spec_json import GENESIS_NAME, check_host_port, read_spec, record_from_json, spec_to_json
+from genesis.spec_json import GENESIS_NAME, Record, check_host_port, read_spec, record_from_json, spec_to_json
 from ledger.codec import Value
 from ledger.committee import Committee, Member
 from ledger.errors import BadEncodingError
@@ -25,14 +25,13 @@ from ledger.policy import KeyPolicy, format_address
 from ledger.types import Address
 from node.commands.dev_accounts import SEEDED_TIME_MS, NewAccount, dev_contracts, holders_of, make_account, make_holders
 from node.commands.exits import usage
+from node.commands.genesis_warnings import record_warnings, size_warnings, warnings_of
 from node.commands.output import Json, print_json, print_pairs, print_table, progress, warn
 from node.config import DEFAULT_P2P_PORT, DEFAULT_RPC_PORT, P2pSection, RpcSection
 from node.node_folder import FAUCET_KEY_NAME, Endpoints, write_node_folder
 from node.secret_files import write_secret, write_seed
 from vm.contracts.asset import NAME as ASSET
 from vm.contracts.asset import Allocation, Asset, Category
-from vm.contracts.governance_state import deciding_vote_gas
-from vm.gas import TRANSACTIONS_PER_BLOCK, max_gas_limit
 
 MAX_NODES: Final = 100
 ACCOUNTS_NAME: Final = "accounts.json"
@@ -72,7 +71,8 @@ def new(
     source = KeySource.random() if seed is None else KeySource.from_seed(seed)
     timestamp_ms = time.time_ns() // 1_000_000 if seed is None else SEEDED_TIME_MS
     made = [] if nodes is None else _make_nodes(source, nodes, p2p_address or [])
-    records = [_read_member(path) for path in member or []] or [(keys.member, keys.account) for keys in made]
+    given = [(path, _read_member(path)) for path in member or []]
+    records = [(record.member, record.account) for _, record in given] or [(keys.member, keys.account) for keys in made]
     accounts, faucet, contracts = _make_accounts(source, timestamp_ms, development=development)
     spec = GenesisSpec(
         chain_id=chain_id,
@@ -84,7 +84,8 @@ def new(
     )
     make_genesis_block(spec)
     _write(folder, spec, made, accounts, faucet)
-    _warn_if_small(spec.committee)
+    for text in (*size_warnings(spec.committee), *record_warnings(given)):
+        warn(text)
     progress(f"the words of the genesis accounts are in {folder / ACCOUNTS_NAME}: move them to a safe place")
     result = {
         "genesis": str(folder / GENESIS_NAME),
@@ -103,7 +104,8 @@ def add_member(
     """Add a member to a genesis file before its chain starts. The genesis hash changes: every member needs the new file."""
     spec = read_spec(file)
     accounts = governance_accounts(spec.contracts)
-    added, account = _read_member(record)
+    found = _read_member(record)
+    added, account = found.member, found.account
     known = [(member, accounts.get(member.id)) for member in spec.committee.members]
     spec = replace(
         spec,
@@ -113,16 +115,28 @@ def add_member(
     part = file.with_name(f".{file.name}.part")
     part.write_text(spec_to_json(spec), encoding="utf-8")
     part.replace(file)
+    for text in record_warnings([(record, found)]):
+        warn(text)
     result = {"added": added.id, "members": spec.committee.size, "genesis_hash": "0x" + spec.hash.hex()}
     print_json(result) if as_json else print_pairs(result)
 
 
 @app.command()
-def verify(file: File, as_json: Json = False) -> None:
-    """Check a genesis file and print what the chain would start from. Members compare the genesis hash before they start."""
+def verify(
+    file: File,
+    member: Annotated[
+        list[Path] | None, typer.Option("--member", help="A member's record, to compare with the file; repeat it for each.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Check a genesis file and print what the chain would start from. Members compare the genesis hash before they start.
+
+    Warns of what is valid and may not work well; that is no error.
+    """
     spec = read_spec(file)
-    for index, member in enumerate(spec.committee.members):
-        _check_member(member, f"$.members[{index}].certificate")
+    warnings = warnings_of(spec, [(path, _read_member(path)) for path in member or []])
+    for index, item in enumerate(spec.committee.members):
+        _check_member(item, f"$.members[{index}].certificate")
     block = make_genesis_block(spec)
     allocations = _allocations(spec)
     summary = {
@@ -136,8 +150,8 @@ def verify(file: File, as_json: Json = False) -> None:
         "faults": spec.committee.faults,
         "supply": format_motes(sum(item.amount for item in allocations)),
     }
-    _warn_if_small(spec.committee)
-    _warn_of_gas(spec)
+    for text in warnings:
+        warn(text)
     accounts = governance_accounts(spec.contracts)
     members = [
         {"id": member.id, "p2p_address": member.p2p_address, "account": _account_text(accounts.get(member.id))}
@@ -145,7 +159,7 @@ def verify(file: File, as_json: Json = False) -> None:
     ]
     distributed = [_allocation_to_json(item) for item in allocations]
     if as_json:
-        print_json({"valid": True, **summary, "members": members, "distribution": distributed})
+        print_json({"valid": True, **summary, "warnings": warnings, "members": members, "distribution": distributed})
         return
     print_pairs(summary)
     typer.echo("")
@@ -172,10 +186,10 @@ def _make_nodes(source: KeySource, count: int, addresses: list[str]) -> list[Nod
     return [make_node_keys(source, name, address) for name, address in zip(node_names(count), reached, strict=True)]
 
 
-def _read_member(path: Path) -> tuple[Member, Address | None]:
-    member, account, _ = record_from_json(path.read_text(encoding="utf-8"))
-    _check_member(member, f"{path}: $.certificate")
-    return member, account
+def _read_member(path: Path) -> Record:
+    record = record_from_json(path.read_text(encoding="utf-8"))
+    _check_member(record.member, f"{path}: $.certificate")
+    return record
 
 
 def _governance(records: list[tuple[Member, Address | None]]) -> dict[str, tuple[Value, ...]]:
@@ -233,20 +247,6 @@ def _write(
         )
         write_node_folder(folder / keys.member.id, keys, endpoints, genesis=f"../{GENESIS_NAME}", faucet_seed=faucet_seed)
     (folder / GENESIS_NAME).write_text(spec_to_json(spec), encoding="utf-8")
-
-
-def _warn_if_small(committee: Committee) -> None:
-    if committee.faults == 0:
-        warn(f"a committee of {committee.size} bears no fault: all of it must run; one of 4 bears one")
-
-
-def _warn_of_gas(spec: GenesisSpec) -> None:
-    need, most = deciding_vote_gas(spec.committee.size), max_gas_limit(spec.parameters.block_max_gas)
-    if need > most:
-        warn(
-            f"{spec.committee.size} members may need {need} gas for the vote that decides, and a transaction has at most {most}: "
-            f"set block_max_gas to {need * TRANSACTIONS_PER_BLOCK} or more, or they may never change who is a member"
-        )
 
 
 def _allocations(spec: GenesisSpec) -> tuple[Allocation, ...]:

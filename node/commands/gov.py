@@ -2,46 +2,71 @@
 
 from pathlib import Path
 from time import sleep
-from typing import Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
-from datacar.client import Client
-from datacar.errors import CallWouldFailError
 from datacar.units import MOMENT_MS
-from datacar.wallet import Wallet
-from genesis.certificates import check_certificate
-from genesis.spec_json import check_host_port, check_member_id
 from ledger.errors import RejectedError
 from ledger.policy import parse_address
-from node.commands import gov_session as session
-from node.commands.connection import DEFAULT_RPC, DEFAULT_TIMEOUT, Rpc, Timeout, call, expect_object
+from node.commands.connection import DEFAULT_RPC, DEFAULT_TIMEOUT, Rpc, Timeout, call, connect, expect_object
+from node.commands.contract_group import MethodGroup
 from node.commands.exits import usage
-from node.commands.gov_advice import Advice
-from node.commands.gov_candidate import check_proposed, compare_with_record, read_candidate, show_candidate
-from node.commands.gov_session import Key, Node, Signer, Yes
+from node.commands.gov_propose import BY_VOTE, ProposeGroup
+from node.commands.lazily import Lazily
 from node.commands.output import Json, print_json, print_line, print_pairs, print_table, progress, warn
-from node.commands.rotation import NewCertificate, NextKey
-from node.commands.tx import show_receipt
+from node.commands.sending_options import Yes
 from vm.contracts.governance_possession import prove_possession
 from vm.contracts.governance_types import Role
+
+if TYPE_CHECKING:
+    import datacar
+    from genesis import certificates, spec_json
+    from node.commands import agreement, gov_candidate, rotation
+    from node.commands import gov_session as session
+    from node.commands.gov_advice import Advice
+else:  # what help does not need
+    datacar = Lazily("datacar")
+    certificates, spec_json = Lazily("genesis.certificates"), Lazily("genesis.spec_json")
+    agreement, gov_candidate = Lazily("node.commands.agreement"), Lazily("node.commands.gov_candidate")
+    rotation, session = Lazily("node.commands.rotation"), Lazily("node.commands.gov_session")
 
 ATTEST_EVERY_BLOCKS: Final = 40
 POLL_S: Final = 0.5
 DAY_MS: Final = 86_400_000
 
-SERVED_METHODS: Final = frozenset({"propose_add_observer", "propose_promote", "propose_remove", "attest_synced"})
-"""Methods that the commands here serve under other names, with advice that those made of the contract cannot give."""
+SERVED_METHODS: Final = frozenset(
+    {"propose_add_observer", "propose_promote", "propose_remove", "attest_synced", *BY_VOTE["governance"]}
+)
+"""Methods that the commands here serve under other names, with advice that those made of the contract cannot give; and those that
+only a vote may call, which `gov propose` proposes.
+"""
 
 app = typer.Typer(
     help="Propose, vote and rotate: who the members are, and what the chain's rules are.",
     no_args_is_help=True,
     add_completion=False,
+    cls=MethodGroup,
 )
-propose = typer.Typer(help="Propose a change of the members.", no_args_is_help=True, add_completion=False)
+propose = typer.Typer(
+    help="Propose a change of the members or of the rules.", no_args_is_help=True, add_completion=False, cls=ProposeGroup
+)
 app.add_typer(propose, name="propose")
 
-MemberIdArg = Annotated[str, typer.Argument(metavar="MEMBER", parser=usage(check_member_id), show_default=False)]
+
+def _member_id(text: str) -> str:
+    return spec_json.check_member_id(text)
+
+
+def _host_port(text: str) -> str:
+    return spec_json.check_host_port(text)
+
+
+Key = Annotated[Path | None, typer.Option("--key", metavar="FILE", help="The governance key that signs.", show_default=False)]
+Node = Annotated[
+    Path | None, typer.Option("--node", metavar="DIR", help="A node's folder: its governance.key signs.", show_default=False)
+]
+MemberIdArg = Annotated[str, typer.Argument(metavar="MEMBER", parser=usage(_member_id), show_default=False)]
 Number = Annotated[int, typer.Argument(metavar="ID", min=1, help="The proposal's id.", show_default=False)]
 Reason = Annotated[str, typer.Option("--reason", help="What the other members should know, such as the evidence.")]
 Days = Annotated[int | None, typer.Option("--expires-days", min=1, max=30, help="How long to vote; 7 days if not given.")]
@@ -63,12 +88,15 @@ def add_observer(
     as_json: Json = False,
 ) -> None:
     """Propose a new member. It follows the chain without a vote until it is promoted."""
-    member_id, candidate = read_candidate(record)
+    agreement.check_can_ask(yes=yes)
+    member_id, candidate = gov_candidate.read_candidate(record)
     wallet = session.read_wallet(key, node)
-    session.confirm(f"Propose to add {member_id} at {candidate['p2p_address']} as an observer?", yes=yes)
-    with Client(rpc, timeout) as client:
+    with connect(rpc, timeout) as client:
+        signer = session.Signer(client, wallet)
         args = {"member_id": member_id, "candidate": candidate, "reason": reason}
-        _propose(Signer(client, wallet), "propose_add_observer", args, expires_days, None, as_json=as_json)
+        planned = _plan(signer, "propose_add_observer", args, expires_days)
+        signer.confirm(f"Propose to add {member_id} at {candidate['p2p_address']} as an observer?", planned, yes=yes)
+        _propose(signer, planned, None, as_json=as_json)
 
 
 @propose.command()
@@ -84,10 +112,11 @@ def promote(
     as_json: Json = False,
 ) -> None:
     """Propose that an observer gets a vote. It must have attested to one of the last 100 blocks when it is decided."""
+    agreement.check_can_ask(yes=yes)
     wallet = session.read_wallet(key, node)
-    with Client(rpc, timeout) as client:
+    with connect(rpc, timeout) as client:
         args = {"member_id": member_id, "reason": reason}
-        _propose_about("promote", Signer(client, wallet), args, expires_days, yes=yes, as_json=as_json)
+        _propose_about("promote", session.Signer(client, wallet), args, expires_days, yes=yes, as_json=as_json)
 
 
 @propose.command()
@@ -103,27 +132,31 @@ def remove(
     as_json: Json = False,
 ) -> None:
     """Propose that a member of either role leaves."""
+    agreement.check_can_ask(yes=yes)
     wallet = session.read_wallet(key, node)
-    with Client(rpc, timeout) as client:
+    with connect(rpc, timeout) as client:
         args = {"member_id": member_id, "reason": reason}
-        _propose_about("remove", Signer(client, wallet), args, expires_days, yes=yes, as_json=as_json)
+        _propose_about("remove", session.Signer(client, wallet), args, expires_days, yes=yes, as_json=as_json)
 
 
 def _propose_about(
-    kind: str, signer: Signer, args: dict[str, Any], expires_days: int | None, *, yes: bool, as_json: bool
+    kind: str, signer: "session.Signer", args: dict[str, Any], expires_days: int | None, *, yes: bool, as_json: bool
 ) -> None:
     advice = session.show_advice(signer.client, kind, args["member_id"])
-    session.confirm(f"Propose to {kind} {args['member_id']}?", yes=yes)
-    _propose(signer, f"propose_{kind}", args, expires_days, advice, as_json=as_json)
+    planned = _plan(signer, f"propose_{kind}", args, expires_days)
+    signer.confirm(f"Propose to {kind} {args['member_id']}?", planned, yes=yes)
+    _propose(signer, planned, advice, as_json=as_json)
 
 
-def _propose(
-    signer: Signer, method: str, args: dict[str, Any], expires_days: int | None, advice: Advice | None, *, as_json: bool
-) -> None:
+def _plan(signer: "session.Signer", method: str, args: dict[str, Any], expires_days: int | None) -> "session.Planned":
     expires_ms = None
     if expires_days is not None:
-        expires_ms = int(signer.client.call("chain_info")["timestamp_ms"]) + expires_days * DAY_MS
-    receipt = signer.send(method, **args, expires_ms=expires_ms)
+        expires_ms = signer.client.chain_info().timestamp_ms + expires_days * DAY_MS
+    return signer.plan(method, **args, expires_ms=expires_ms)
+
+
+def _propose(signer: "session.Signer", planned: "session.Planned", advice: "Advice | None", *, as_json: bool) -> None:
+    receipt = signer.carry_out(planned)
     session.show_outcome(signer.client, receipt, int(receipt.results[0]), advice, as_json=as_json)
 
 
@@ -145,22 +178,26 @@ def vote(
     as_json: Json = False,
 ) -> None:
     """Vote on an open proposal; of several votes of a member the last one counts."""
+    agreement.check_can_ask(yes=yes)
     wallet = session.read_wallet(key, node)
-    with Client(rpc, timeout) as client:
+    with connect(rpc, timeout) as client:
+        signer = session.Signer(client, wallet)
         proposal = expect_object(client.call("gov_get", id=number), "proposal")
         progress(session.describe(proposal))
-        show_candidate(proposal)
+        gov_candidate.show_candidate(proposal)
         for line in session.calls_of(client, proposal):
             progress(f"  {line}")
+        for line in session.problems_of(proposal):
+            warn(line)
         if record is not None:
-            compare_with_record(proposal, record)
+            gov_candidate.compare_with_record(proposal, record)
         advice = None
         if not no:
-            check_proposed(proposal)
+            gov_candidate.check_proposed(proposal)
             advice = session.show_advice(client, proposal["kind"], proposal["member_id"])
-        session.confirm(f"{'Disapprove' if no else 'Approve'} of proposal {number}?", yes=yes)
-        receipt = Signer(client, wallet).send("vote", proposal_id=number, approve=not no)
-        session.show_outcome(client, receipt, number, advice, as_json=as_json)
+        planned = signer.plan("vote", proposal_id=number, approve=not no)
+        signer.confirm(f"{'Disapprove' if no else 'Approve'} of proposal {number}?", planned, yes=yes)
+        session.show_outcome(client, signer.carry_out(planned), number, advice, as_json=as_json)
 
 
 @app.command("list")
@@ -181,7 +218,7 @@ def list_(
 @app.command()
 def show(number: Number, rpc: Rpc = DEFAULT_RPC, timeout: Timeout = DEFAULT_TIMEOUT, as_json: Json = False) -> None:
     """Show a proposal with its votes."""
-    with Client(rpc, timeout) as client:
+    with connect(rpc, timeout) as client:
         found = expect_object(client.call("gov_get", id=number), "proposal")
         calls = [] if as_json else session.calls_of(client, found)
     if as_json:
@@ -191,6 +228,8 @@ def show(number: Number, rpc: Rpc = DEFAULT_RPC, timeout: Timeout = DEFAULT_TIME
     print_pairs(shown | {name: MOMENT_MS.show(found[name]) for name in ("created_ms", "expires_ms")})
     for line in calls:
         print_line(f"call {line}")
+    for line in session.problems_of(found):
+        print_line(line)
     for name, value in (found["candidate"] or {}).items():
         print_line(f"candidate {name}: {value}")
     for item in found["votes"]:
@@ -207,23 +246,26 @@ def attest(
     ] = False,
     key: Key = None,
     node: Node = None,
+    yes: Yes = False,
     rpc: Rpc = DEFAULT_RPC,
     timeout: Timeout = DEFAULT_TIMEOUT,
     as_json: Json = False,
 ) -> None:
     """Show that the observer's node follows the chain: name its last block. Ask the observer's own node (--rpc), no other."""
+    agreement.check_can_ask(yes=yes)
     wallet = session.read_wallet(key, node)
-    with Client(rpc, timeout) as client:
-        signer = Signer(client, wallet)
+    with connect(rpc, timeout) as client:
+        signer = session.Signer(client, wallet)
+        agreement.agree(f"Attest as {wallet.address} that the node at {rpc} follows the chain?", yes=yes)
         while True:
             tip = expect_object(client.call("chain_info"), "tip")
             receipt = signer.send("attest_synced", height=tip["height"], block_hash=tip["hash"])
             if not until_promoted or _is_promoted(signer, tip["height"] + ATTEST_EVERY_BLOCKS):
                 break
-        show_receipt(receipt, as_json=as_json, attested_height=tip["height"])
+        session.show_receipt(signer, receipt, as_json=as_json, attested_height=tip["height"])
 
 
-def _is_promoted(signer: Signer, until_height: int) -> bool:
+def _is_promoted(signer: "session.Signer", until_height: int) -> bool:
     """Wait for the vote, or for the height at which it is time to attest again."""
     progress(f"waiting to be promoted; attesting again at height {until_height}")
     while signer.client.call("chain_info")["height"] < until_height:
@@ -237,6 +279,7 @@ def _is_promoted(signer: Signer, until_height: int) -> bool:
 def rotate_key(
     node: Annotated[Path, typer.Option("--node", metavar="DIR", help="The node's folder.", show_default=False)],
     key: Key = None,
+    yes: Yes = False,
     rpc: Rpc = DEFAULT_RPC,
     timeout: Timeout = DEFAULT_TIMEOUT,
     as_json: Json = False,
@@ -246,15 +289,17 @@ def rotate_key(
     The new key is made in the node's folder first. When this was interrupted, run it again: it sends the key that waits there, or
     says that the chain has it already.
     """
+    agreement.check_can_ask(yes=yes)
     wallet = session.read_wallet(key, node)
-    with Client(rpc, timeout) as client:
-        signer = Signer(client, wallet)
+    with connect(rpc, timeout) as client:
+        signer = session.Signer(client, wallet)
+        agreement.agree(f"Replace the consensus key of {signer.member()['id']}? That is possible once a day.", yes=yes)
         try:
             new_key = _send_next_key(signer, node)
-        except CallWouldFailError as error:
+        except datacar.errors.CallWouldFailError as error:
             if error.details["code"] != "KEY_USED":
                 raise
-            waiting = NextKey.prepare(node)
+            waiting = rotation.NextKey.prepare(node)
             if _hex(waiting.public_key) != signer.member()["public_key"]:  # else it is ours since a moment ago
                 warn(f"the chain will never take the key in {waiting.path}: it is or was in use; making another")
                 waiting.discard()
@@ -263,9 +308,9 @@ def rotate_key(
         print_json(shown) if as_json else print_pairs(shown)
 
 
-def _send_next_key(signer: Signer, node: Path) -> str:
+def _send_next_key(signer: "session.Signer", node: Path) -> str:
     """Send the key that waits in the node's folder. Raises `RejectedError`, with nothing sent, when the chain has it."""
-    member, waiting = signer.member(), NextKey.prepare(node)
+    member, waiting = signer.member(), rotation.NextKey.prepare(node)
     new_key = _hex(waiting.public_key)
     if new_key == member["public_key"]:
         raise RejectedError(
@@ -289,6 +334,7 @@ def rotate_certificate(
     ] = None,
     key: Key = None,
     node: Node = None,
+    yes: Yes = False,
     rpc: Rpc = DEFAULT_RPC,
     timeout: Timeout = DEFAULT_TIMEOUT,
     as_json: Json = False,
@@ -300,29 +346,37 @@ def rotate_certificate(
     """
     if certificate is None and node is None:
         raise typer.BadParameter("give a certificate, or the node's folder to make one for", param_hint="FILE / --node")
+    agreement.check_can_ask(yes=yes)
     wallet = session.read_wallet(key, node)
-    with Client(rpc, timeout) as client:
-        signer = Signer(client, wallet)
+    with connect(rpc, timeout) as client:
+        signer = session.Signer(client, wallet)
         member = signer.member()
         if certificate is not None:
             der = certificate.read_bytes()
-            check_certificate(der, member["id"])
-            show_receipt(signer.send("rotate_certificate", certificate="0x" + der.hex()), as_json=as_json)
+            certificates.check_certificate(der, member["id"])
+            _agree_to_certificate(member, yes=yes)
+            receipt = signer.send("rotate_certificate", certificate="0x" + der.hex())
+            session.show_receipt(signer, receipt, as_json=as_json)
         elif node is not None:
+            _agree_to_certificate(member, yes=yes)
             _rotate_in_folder(signer, member, node, as_json=as_json)
 
 
-def _rotate_in_folder(signer: Signer, member: dict[str, Any], node: Path, *, as_json: bool) -> None:
-    made = NewCertificate.prepare(node, member["id"])
+def _agree_to_certificate(member: dict[str, Any], *, yes: bool) -> None:
+    agreement.agree(f"Replace the TLS certificate of {member['id']}? Its node must be restarted within 7 days.", yes=yes)
+
+
+def _rotate_in_folder(signer: "session.Signer", member: dict[str, Any], node: Path, *, as_json: bool) -> None:
+    made = rotation.NewCertificate.prepare(node, member["id"])
     try:
         _send_certificate(signer, made)
-    except CallWouldFailError as error:
+    except datacar.errors.CallWouldFailError as error:
         if error.details["code"] != "CERTIFICATE_USED":
             raise
         if made.fingerprint != signer.member()["certificate_sha256"]:  # else it is ours since a moment ago
             warn("the chain does not take the certificate that waits in the folder: it is or was in use; making another")
             made.discard()
-            made = NewCertificate.prepare(node, member["id"])
+            made = rotation.NewCertificate.prepare(node, member["id"])
         _send_certificate(signer, made)
     made.install()
     progress("the new certificate is in place: restart the node within 7 days")
@@ -330,21 +384,26 @@ def _rotate_in_folder(signer: Signer, member: dict[str, Any], node: Path, *, as_
     print_json(shown) if as_json else print_pairs(shown)
 
 
-def _send_certificate(signer: Signer, made: NewCertificate) -> None:
+def _send_certificate(signer: "session.Signer", made: "rotation.NewCertificate") -> None:
     if made.fingerprint != signer.member()["certificate_sha256"]:  # else it was interrupted after it was sent
         signer.send("rotate_certificate", certificate="0x" + made.certificate.hex())
 
 
 @app.command("set-address")
 def set_address(
-    p2p_address: Annotated[str, typer.Argument(metavar="HOST:PORT", parser=usage(check_host_port), show_default=False)],
+    p2p_address: Annotated[str, typer.Argument(metavar="HOST:PORT", parser=usage(_host_port), show_default=False)],
     key: Key = None,
     node: Node = None,
+    yes: Yes = False,
     rpc: Rpc = DEFAULT_RPC,
     timeout: Timeout = DEFAULT_TIMEOUT,
     as_json: Json = False,
 ) -> None:
     """Tell the other members where they reach this member's node."""
-    wallet: Wallet = session.read_wallet(key, node)
-    with Client(rpc, timeout) as client:
-        show_receipt(Signer(client, wallet).send("set_address", p2p_address=p2p_address), as_json=as_json)
+    agreement.check_can_ask(yes=yes)
+    wallet = session.read_wallet(key, node)
+    with connect(rpc, timeout) as client:
+        signer = session.Signer(client, wallet)
+        planned = signer.plan("set_address", p2p_address=p2p_address)
+        signer.confirm(f"Tell the members that the node is reached at {p2p_address}?", planned, yes=yes)
+        session.show_receipt(signer, signer.carry_out(planned), as_json=as_json)

@@ -4,37 +4,31 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import Any, Final
 
 import typer
 
+from datacar import on_demand
 from datacar.client import Client
-from datacar.errors import CallWouldFailError
+from datacar.failures import failure_text
+from datacar.flows import Simulation
 from datacar.receipt import Receipt
 from datacar.wallet import Wallet
 from ledger.errors import RejectedError
 from ledger.transaction import Call
+from node.commands.agreement import Cost, agree
 from node.commands.connection import expect_object
 from node.commands.contract_view import View, money_of
+from node.commands.delivery import deliver
 from node.commands.gov_advice import Advice, advise
 from node.commands.output import print_json, print_pairs, progress, warn
-from node.commands.tx import deliver
 from node.node_folder import GOVERNANCE_KEY_NAME
 from node.secret_files import read_seed
-from vm.abi_json import args_from_json
 from vm.contracts.governance_types import NAME as GOVERNANCE
 from vm.gas import max_gas_limit
-from vm.registry import default_registry
 
 GAS_LIMIT: Final = 10_000_000
 """Enough for any call in a committee of 256: which vote decides, and so costs more, is known only in its block."""
-
-Key = Annotated[Path | None, typer.Option("--key", metavar="FILE", help="The governance key that signs.", show_default=False)]
-Node = Annotated[
-    Path | None,
-    typer.Option("--node", metavar="DIR", help=f"A node's folder: its {GOVERNANCE_KEY_NAME} signs.", show_default=False),
-]
-Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")]
 
 
 def read_wallet(key: Path | None, node: Path | None) -> Wallet:
@@ -47,24 +41,40 @@ def read_wallet(key: Path | None, node: Path | None) -> Wallet:
 
 
 @dataclass(frozen=True, slots=True)
+class Planned:
+    """A call that is about to be sent, and what it would do."""
+
+    call: Call
+    found: Simulation
+
+
+@dataclass(frozen=True, slots=True)
 class Signer:
     """Who signs, and the node that is asked and sent to."""
 
     client: Client
     wallet: Wallet
 
-    def send(self, method: str, **args: Any) -> Receipt:
-        """Send a call of the contract and return its receipt. Raises `CallWouldFailError` before anything is sent, then as
-        `deliver`: Ctrl-C afterwards leaves the transaction's id.
-        """
-        call = {"contract": GOVERNANCE, "method": method, "args": args}
-        outcome = expect_object(self.client.call("tx_simulate", call=call, sender=self.wallet.address), "outcome")
-        if (error := outcome.get("error")) is not None:
-            raise CallWouldFailError(error["contract"], error["code"], error["message"])
+    def plan(self, method: str, **args: Any) -> Planned:
+        """Return a call of the contract that would succeed now. Raises `CallWouldFailError`; nothing is sent."""
+        call = Call(GOVERNANCE, method, on_demand.args_from_json(on_demand.default_registry().method(GOVERNANCE, method), args))
         most = max_gas_limit(self.client.call("chain_info")["parameters"]["block_max_gas"])
-        sent = Call(GOVERNANCE, method, args_from_json(default_registry().method(GOVERNANCE, method), args))
-        progress(f"sending {GOVERNANCE}.{method} as {self.wallet.address}")
-        return deliver(self.client, self.client.sign(self.wallet, [sent], gas_limit=min(GAS_LIMIT, most)))
+        return Planned(call, self.client.simulate(self.wallet.policy, [call], gas_limit=min(GAS_LIMIT, most)))
+
+    def confirm(self, question: str, planned: Planned, *, yes: bool) -> None:
+        """Say what a call costs and ask, unless told not to; no ends the command."""
+        for line in () if yes else Cost.ask(self.client, self.wallet.address, planned.found).lines():
+            progress(line)
+        agree(question, yes=yes)
+
+    def carry_out(self, planned: Planned) -> Receipt:
+        """Send a call and return its receipt. Raises as `deliver`: Ctrl-C afterwards leaves the transaction's id."""
+        progress(f"sending {GOVERNANCE}.{planned.call.method} as {self.wallet.address}")
+        return deliver(self.client, self.client.sign(self.wallet, [planned.call], gas_limit=planned.found.gas_limit))
+
+    def send(self, method: str, **args: Any) -> Receipt:
+        """Plan a call and carry it out, where there is nothing to ask."""
+        return self.carry_out(self.plan(method, **args))
 
     def member(self) -> dict[str, Any]:
         """Return the member that the key is of. Raises `RejectedError` when it is nobody's."""
@@ -95,12 +105,6 @@ def show_advice(client: Client, kind: str, member_id: str) -> Advice | None:
     return advice
 
 
-def confirm(question: str, *, yes: bool) -> None:
-    """Ask, unless told not to; no ends the command."""
-    if not yes:
-        typer.confirm(question, abort=True, err=True)
-
-
 def about(proposal: dict[str, Any]) -> str:
     """Return what a proposal is for: a member, or calls and their topics."""
     return f"{proposal['kind']} {proposal['member_id'] or ', '.join(proposal['topics'])}"
@@ -108,9 +112,22 @@ def about(proposal: dict[str, Any]) -> str:
 
 def calls_of(client: Client, proposal: dict[str, Any]) -> list[str]:
     """Return the calls that a proposal makes, each in a line: read here from what is voted on, not from the node's words."""
-    shown = View.of(default_registry(), money_of(client)).shown
+    shown = View.of(on_demand.default_registry(), money_of(client)).shown
     planned = proposal["calls"] or ()
     return [shown.call((each["contract"], each["method"], bytes.fromhex(each["raw_args"][2:]))) for each in planned]
+
+
+def problems_of(proposal: dict[str, Any]) -> list[str]:
+    """Return why calls of an open proposal would fail now, as the node simulated the deciding vote."""
+    calls = enumerate(proposal["calls"] or (), 1)
+    return [f"problem: call {at} would fail now: {_in_words(each['problem'])}" for at, each in calls if each["problem"]]
+
+
+def _in_words(problem: str) -> str:
+    """Return `CONTRACT CODE: sentence` with the sentence's numbers as people write them."""
+    place, _, said = problem.partition(": ")
+    contract, _, code = place.partition(" ")
+    return f"{place}: {failure_text(contract, code, said)}" if said else problem
 
 
 def describe(proposal: dict[str, Any]) -> str:
@@ -119,6 +136,12 @@ def describe(proposal: dict[str, Any]) -> str:
     what = about(proposal).replace("_", " ")
     votes = f"{proposal['approvals']} of {proposal['need']} approvals"
     return f"proposal {proposal['id']} of {proposal['proposer']}: {what}{said}; {proposal['status']}, {votes}"
+
+
+def show_receipt(signer: Signer, receipt: Receipt, *, as_json: bool, **more: object) -> None:
+    """Print how a call of the contract ended."""
+    view = View.of(on_demand.default_registry(), money_of(signer.client), signer.wallet.policy.address)
+    view.print_receipt((), receipt, as_json=as_json, **more)
 
 
 def show_outcome(client: Client, receipt: Receipt, number: int, advice: Advice | None, *, as_json: bool) -> None:

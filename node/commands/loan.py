@@ -1,7 +1,7 @@
-"""`datacar loan`: what a loan costs, by the code that the contract runs."""
+"""`datacar loan`: what a loan costs, by the code that the contract runs; what a running one does, by the node."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Annotated, Any, Final
 
 import typer
@@ -9,14 +9,18 @@ import typer
 from datacar.amounts import format_motes, parse_datr
 from ledger.errors import InvalidInputError
 from ledger.types import Motes
+from node.commands.connection import DEFAULT_RPC, DEFAULT_TIMEOUT, Rpc, Timeout
+from node.commands.contract_group import MethodGroup
 from node.commands.exits import usage
 from node.commands.output import Json, print_json, print_pairs, print_table, warn
 from vm.calendar import BusinessDays, Day, day_text, parse_day
-from vm.loan.schedule import Payment, Schedule, quote
+from vm.loan.schedule import Payment, Row, Schedule, quote
 from vm.loan.state import Instalment
 from vm.loan.terms import CENT, INSTALMENTS_MAX, NOTHING, RATE_MAX, Amortization, BadTermsError, DayCount, EarlyPayment, Terms
 
-app = typer.Typer(help="Offer, accept and repay loans; quote their schedules.", no_args_is_help=True, add_completion=False)
+app = typer.Typer(
+    help="Offer, accept and repay loans; quote their schedules.", no_args_is_help=True, add_completion=False, cls=MethodGroup
+)
 
 _MONEY: Final = ("principal", "interest", "fees", "penalties", "due", "paid", "outstanding")
 _PLACES: Final = 2
@@ -75,32 +79,85 @@ def _loan() -> None:
     """Offer, accept and repay loans; quote their schedules."""
 
 
+_NEEDED: Final = ("principal", "annual_rate", "instalments", "start")
+_ASKING: Final = frozenset({"loan_id", "first", "count", "rpc", "timeout", "as_json"})
+_A_LOAN: Final = "A loan on the chain"
+_LOAN_ID: Final = re.compile("0x[0-9a-fA-F]{64}", re.ASCII)
+
+
+def _loan_id(text: str) -> str:
+    if not _LOAN_ID.fullmatch(text):
+        raise BadOptionError(f"{text[:40]!r} is no loan's id", "write 0x and 64 hex digits, as `datacar loan offer` printed it")
+    return text
+
+
+def _of_a_loan(text: str) -> Any:
+    """Return an option that counts the instalments of a loan on the chain."""
+    return typer.Option(min=1, max=INSTALMENTS_MAX, metavar="N", help=text, rich_help_panel=_A_LOAN)
+
+
+LoanId = Annotated[
+    str | None, typer.Option(metavar="0xID", parser=usage(_loan_id), help="Ask a node for this loan's.", rich_help_panel=_A_LOAN)
+]
+First = Annotated[int, _of_a_loan("From this number on.")]
+Count = Annotated[int | None, _of_a_loan("How many; all unless given.")]
+Percent = Annotated[
+    int | None, typer.Option(metavar="PERCENT", parser=usage(parse_rate), help="Interest a year. Required, as above.")
+]
+HowMany = Annotated[
+    int | None, typer.Option(min=1, max=INSTALMENTS_MAX, metavar="N", help="How many; one a month. Required, as above.")
+]
+
+
 @app.command()
 def schedule(
-    principal: Annotated[int, _money("How much is lent.")],
-    annual_rate: Annotated[int, typer.Option(metavar="PERCENT", parser=usage(parse_rate), help="Interest a year.")],
-    instalments: Annotated[int, typer.Option(min=1, max=INSTALMENTS_MAX, metavar="N", help="How many; one a month.")],
-    start: Annotated[int, _date("When the money moves.")],
-    day_count: Annotated[DayCount, typer.Option(case_sensitive=False, help="How days count.")] = DayCount.THIRTY_360,
-    amortization: Annotated[Amortization, typer.Option(help="What stays equal.")] = Amortization.EQUAL_INSTALMENTS,
+    context: typer.Context,
+    principal: Annotated[int | None, _money("How much is lent. Required, but with --loan-id.")] = None,
+    annual_rate: Percent = None,
+    instalments: HowMany = None,
+    start: Annotated[int | None, _date("When the money moves. Required, as above.")] = None,
+    day_count: Annotated[
+        DayCount, typer.Option(metavar="WORD", case_sensitive=False, help="How days count: 30/360, act/365 or act/360.")
+    ] = DayCount.THIRTY_360,
+    amortization: Annotated[
+        Amortization, typer.Option(metavar="WORD", help="What stays equal: equal_instalments or equal_principal.")
+    ] = Amortization.EQUAL_INSTALMENTS,
     principal_grace: Annotated[int, _count("First instalments that repay no principal.")] = 0,
     interest_grace: Annotated[int, _count("First instalments that collect no interest; the next collects it all.")] = 0,
     instalment_multiple_of: Annotated[int | None, _money("Round the equal instalment to it.")] = None,
     minor_unit: Annotated[int | None, _money("Amounts are multiples of it; 0.01 unless given.")] = None,
     due_day: Annotated[int, _count("Day of the month that is due; 0: the start's.", 31)] = 0,
-    business_days: Annotated[BusinessDays, typer.Option(help="Where a due day on a weekend moves.")] = BusinessDays.SAME,
-    early_payment: Annotated[EarlyPayment, typer.Option(help="What money ahead pays.")] = EarlyPayment.NEXT_INSTALMENT,
+    business_days: Annotated[
+        BusinessDays, typer.Option(metavar="WORD", help="Where a due day on a weekend moves: same, next or previous.")
+    ] = BusinessDays.SAME,
+    early_payment: Annotated[
+        EarlyPayment, typer.Option(metavar="WORD", help=f"What money ahead pays: {', '.join(EarlyPayment)}.")
+    ] = EarlyPayment.NEXT_INSTALMENT,
     late_fee: Annotated[int | None, _money("Charged once for a late instalment.")] = None,
     grace_days: Annotated[int, _count("Days after the due day before the late fee.")] = 0,
     paid: Annotated[list[Payment] | None, _payments(typer.Option, "A payment made; may be given again.")] = None,
     more_paid: Annotated[list[Payment] | None, _payments(typer.Argument, "More payments made.")] = None,
     as_of: Annotated[int | None, _date("Seen from this day; the start unless given.")] = None,
+    loan_id: LoanId = None,
+    first: First = 1,
+    count: Count = None,
+    rpc: Rpc = DEFAULT_RPC,
+    timeout: Timeout = DEFAULT_TIMEOUT,
     as_json: Json = False,
 ) -> None:
-    """Quote a loan's schedule offline, by the code that the contract runs: as agreed, or with payments as seen from a day.
+    """Quote a loan's schedule offline, by the code that the contract runs; or with --loan-id that of a loan on the chain.
 
-    Instalment k is due k months after the start, on the same day of the month or the month's last.
+    Offline it is as agreed, or with payments as seen from a day. Instalment k is due k months after the start, on the same day
+    of the month or the month's last. Of a loan on the chain it is seen from today, as if everything due were paid today.
     """
+    _check_one_way(context, asks=loan_id is not None)
+    if loan_id is not None:
+        from node.commands import loan_asked  # here, since a quote needs no node
+
+        loan_asked.show(loan_id, first, count, rpc, timeout, as_json=as_json)
+        return
+    if principal is None or annual_rate is None or instalments is None or start is None:
+        raise _missing(context)
     terms = _terms(
         principal=Motes(principal),
         annual_rate=annual_rate,
@@ -120,17 +177,47 @@ def schedule(
     )
     if instalment_multiple_of and amortization is Amortization.EQUAL_PRINCIPAL:
         warn("--instalment-multiple-of rounds equal instalments; with equal principal it changes nothing")
-    seen_from = Day(start if as_of is None else as_of)
-    payments = _in_order([*(paid or ()), *(more_paid or ())], Day(start), seen_from)
-    found = quote(terms, payments, seen_from)
+    _quote(terms, [*(paid or ()), *(more_paid or ())], as_of, as_json=as_json)
+
+
+def _quote(terms: Terms, paid: list[Payment], as_of: int | None, *, as_json: bool) -> None:
+    """Print the schedule of these terms, with payments, as seen from a day."""
+    start = Day(terms.disbursed_on)
+    seen_from = start if as_of is None else Day(as_of)
+    found = quote(terms, _in_order(paid, start, seen_from), seen_from)
     if found.returned:
         warn(f"{format_motes(found.returned)} DATR were more than the loan takes: they go back")
     print_json(printed(found)) if as_json else _show(found)
 
 
+def _missing(context: typer.Context) -> typer.BadParameter:
+    name = next(name for name in _NEEDED if context.params[name] is None)
+    return typer.BadParameter("must be given, or --loan-id to ask a node", param_hint=f"--{name.replace('_', '-')}")
+
+
+def _check_one_way(context: typer.Context, *, asks: bool) -> None:
+    """Raise a usage error for options of a quote beside --loan-id, and for its options without it."""
+    typed = [name for name in context.params if getattr(context.get_parameter_source(name), "name", "") == "COMMANDLINE"]
+    for name in typed:
+        if asks and name not in _ASKING:
+            raise typer.BadParameter("the terms of a loan on the chain are known", param_hint=f"--{name.replace('_', '-')}")
+        if not asks and name in ("first", "count"):
+            raise typer.BadParameter("only with --loan-id", param_hint=f"--{name}")
+
+
 def printed(found: Schedule) -> dict[str, object]:
     """Return a schedule as `datacar loan schedule --json` prints it: amounts are decimal strings of DATR."""
-    rows = [_amounts(row.instalment) for row in found.rows]
+    return {
+        **printed_rows(found.rows),
+        "payoff": _text(found.payoff),
+        "returned": _text(found.returned),
+        "as_of": day_text(found.day),
+    }
+
+
+def printed_rows(found: Iterable[Row]) -> dict[str, object]:
+    """Return instalments and their totals in JSON, amounts as decimal strings of DATR."""
+    lines = [(row, _amounts(row.instalment)) for row in found]
     return {
         "instalments": [
             {
@@ -139,12 +226,9 @@ def printed(found: Schedule) -> dict[str, object]:
                 **_texts(amounts),
                 "balance": _text(row.balance),
             }
-            for row, amounts in zip(found.rows, rows, strict=True)
+            for row, amounts in lines
         ],
-        "totals": _texts({name: sum(amounts[name] for amounts in rows) for name in _MONEY}),
-        "payoff": _text(found.payoff),
-        "returned": _text(found.returned),
-        "as_of": day_text(found.day),
+        "totals": _texts({name: sum(amounts[name] for _, amounts in lines) for name in _MONEY}),
     }
 
 
@@ -187,8 +271,8 @@ def _text(motes: int) -> str:
     return f"{whole}.{fraction.ljust(_PLACES, '0')}"
 
 
-def _show(found: Schedule) -> None:
-    shown: dict[str, Any] = printed(found)
+def show_rows(shown: dict[str, Any]) -> None:
+    """Print instalments and their totals as a table."""
     columns = ("number", "due_date", *_MONEY, "balance")
     lines = [
         tuple(name.upper().replace("_", " ") for name in columns),
@@ -198,5 +282,10 @@ def _show(found: Schedule) -> None:
     widths = [max(len(line[place]) for line in lines) for place in range(len(columns))]
     head, *rows = [[f"{cell:>{width}}" for cell, width in zip(line, widths, strict=True)] for line in lines]
     print_table(head, rows)
+
+
+def _show(found: Schedule) -> None:
+    shown: dict[str, Any] = printed(found)
+    show_rows(shown)
     typer.echo("")
     print_pairs({f"payoff on {shown['as_of']}": f"{shown['payoff']} DATR"})

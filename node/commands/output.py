@@ -1,8 +1,11 @@
 """How commands speak: data to stdout (JSON with `--json`, else tables), messages and progress to stderr."""
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Annotated, Final
+import os
+import sys
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Annotated, Final, TextIO
 
 import typer
 
@@ -49,6 +52,24 @@ def print_line(text: str) -> None:
 def progress(message: str) -> None:
     """Say on stderr what is being done."""
     typer.echo(printable(message), err=True)
+
+
+def tell(message: str) -> None:
+    """As `progress`, in a command that goes on with its work though nobody reads it any more."""
+    with heard_or_not(sys.stderr):
+        progress(message)
+
+
+@contextmanager
+def heard_or_not(stream: TextIO) -> Iterator[None]:
+    """Print to a standard stream inside. Where its reader has gone (`| head`) the rest goes nowhere, and nothing is raised."""
+    try:
+        yield
+        stream.flush()
+    except BrokenPipeError:
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, stream.fileno())
+        os.close(nowhere)
 
 
 def warn(message: str) -> None:

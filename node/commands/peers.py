@@ -1,5 +1,8 @@
 """`datacar peers`: the other members as one node sees them."""
 
+from collections.abc import Mapping
+from typing import Any
+
 import typer
 
 from node.commands.connection import DEFAULT_RPC, DEFAULT_TIMEOUT, Rpc, Timeout, call, expect_object
@@ -16,5 +19,11 @@ def peers(rpc: Rpc = DEFAULT_RPC, timeout: Timeout = DEFAULT_TIMEOUT, as_json: J
         print_json(found)
         return
     columns = ("member", "address", "connected", "direction", "height", "round trip us", "last error")
-    names = ("id", "address", "connected", "direction", "height", "rtt_us", "last_error")
-    print_table(columns, [[item[name] for name in names] for item in found["items"]])
+    names = ("id", "address", "connected", "direction", "height", "rtt_us")
+    print_table(columns, [[*(item[name] for name in names), _trouble(item)] for item in found["items"]])
+
+
+def _trouble(peer: Mapping[str, Any]) -> str | None:
+    """Return what ended or kept from coming about the last connection; where there is one now, that was before it."""
+    error = peer["last_error"]
+    return f"before: {error}" if error is not None and peer["connected"] else error

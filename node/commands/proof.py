@@ -1,29 +1,44 @@
 """`datacar proof`: one file that proves a payment, a balance or any stored value, and the check of it that needs no node."""
 
 import json
+import re
 from pathlib import Path
 from typing import Annotated, Any, Final
 
 import typer
 
-from datacar import trusted
+from datacar import on_demand, trusted
+from datacar.failures import offline_money
 from datacar.proven import describe, read_method
+from datacar.shapes import of_field
 from genesis.spec_json import read_spec
-from ledger.errors import BadEncodingError, NotFoundError, TooLargeError
+from ledger.errors import NotFoundError, TooLargeError
 from ledger.hashing import HASH_BYTES
 from ledger.proof import MAX_PROOF_BYTES, Proof
+from ledger.transaction import Call
+from node.commands.agreement import ASSET
 from node.commands.connection import DEFAULT_RPC, DEFAULT_TIMEOUT, Rpc, Timeout, call, expect_object
+from node.commands.contract_sender import check_new
+from node.commands.contract_view import View, told_by
 from node.commands.exits import usage
 from node.commands.output import Json, print_json, print_line, print_pairs, progress
-from node.commands.wallet_files import check_address
+from node.commands.wallet_files import account_address
+from vm.abi_types import Kind, TypeSpec
 
 app = typer.Typer(help="Prove a payment, a balance or a stored value; check such a proof offline.", no_args_is_help=True)
 make = typer.Typer(help="Have a node make a proof file.", no_args_is_help=True, add_completion=False)
 app.add_typer(make, name="make")
 
-_HASH_CHARS: Final = 2 + 2 * HASH_BYTES
+_HASH: Final = re.compile(rf"0x[0-9a-fA-F]{{{2 * HASH_BYTES}}}", re.ASCII)
 
-Out = Annotated[Path, typer.Option("--out", metavar="FILE", help="Where the proof goes.", show_default=False)]
+
+def _new(path: Path) -> Path:
+    """Return the file's path. Raises a usage error where there is one, before a node is asked."""
+    check_new(path)
+    return path
+
+
+Out = Annotated[Path, typer.Option("--out", metavar="FILE", help="The new file to write.", show_default=False, callback=_new)]
 At = Annotated[int | None, typer.Option("--height", min=0, help="The state after this block; the last one if left out.")]
 Params = Annotated[
     list[str] | None,
@@ -48,7 +63,7 @@ def make_tx(
 
 @make.command("account")
 def make_account(
-    address: Annotated[str, typer.Argument(help="The account (bech32m).", parser=usage(check_address))],
+    address: Annotated[str, typer.Argument(help="The account (bech32m).", parser=usage(account_address))],
     out: Out,
     height: At = None,
     rpc: Rpc = DEFAULT_RPC,
@@ -130,36 +145,69 @@ def check(
         raise NotFoundError("not_found", f"there is no file {trusted_file}", hint="leave out --trusted to check from genesis")
     proof = Proof.decode(_read(file))
     found = describe(proof, proof.verify(genesis_hash, known), genesis_hash)
+    asked = None
     if query is not None:
         contract, _, method = query.partition(".")
-        found["answer"] = read_method(proof, contract, method, _named(params))
+        named = _named(params)
+        found["answer"] = read_method(proof, contract, method, named)
+        asked = _call(contract, method, named)
     elif params:
         raise typer.BadParameter("arguments are those of --query", param_hint="K=V")
-    _show(found, as_json=as_json)
-
-
-def _show(found: dict[str, Any], *, as_json: bool) -> None:
     if as_json:
         print_json({"valid": True, **found})
-        return
-    lists = ("values", "calls", "events")
+    else:
+        _show(found, asked)
+
+
+def _show(found: dict[str, Any], asked: Call | None) -> None:
+    """Print what a proof says; `asked` is the question that it answers, if one was asked."""
+    lists = ("values", "calls", "results", "events", "error", "answer")
     shown = {name: value for name, value in found.items() if name not in lists}
     print_pairs(
         {"valid": "yes", **{name: value if isinstance(value, str) else json.dumps(value) for name, value in shown.items()}}
     )
+    view = View.of(on_demand.default_registry(), offline_money)
     for item in found.get("values", ()):
-        print_line(f"value  {_place(item)} = {json.dumps(item['value'])}")
-    for item in found.get("calls", ()):
-        print_line(f"call   {item['contract']}.{item['method']}({json.dumps(item['args'])})")
-    for item in found.get("events", ()):
-        print_line(f"event  {item['index']}: {item['contract']}.{item['name']}({json.dumps(item['fields'])})")
+        print_line(f"value  {_stored(view, item)}")
+    if "events" in found:
+        for item in found["calls"]:
+            print_line(f"call   {view.call_text(item)}")
+        for item, result in zip(found["calls"], found["results"], strict=False):
+            if result is not None:
+                shape, value = view.result(_call(item["contract"], item["method"], item["args"]), result)
+                print_line(f"result {view.shown.text(shape, value)}")
+        events, failure = told_by(found)
+        for index, event in enumerate(events):
+            print_line(f"event  {index}: {view.event_text(event)}")
+        view.print_told((), failure)
+    if asked is not None:
+        print_line(f"{asked.contract}.{asked.method} answers")
+        view.print_value(asked, found["answer"], found["height"], as_json=False)
 
 
-def _place(item: dict[str, Any]) -> str:
-    """Return where a value stands, as its contract names it; of what this version does not know, the raw key."""
+def _call(contract: str, method: str, args: Any) -> Call:
+    """Return the call that stands in JSON."""
+    return Call(contract, method, on_demand.args_from_json(on_demand.default_registry().method(contract, method), args))
+
+
+def _stored(view: View, item: dict[str, Any]) -> str:
+    """Return where a value stands, as its contract names it, and the value; of what this version does not know, both raw."""
     if "field" not in item:
-        return str(item["key"])
-    return f"{item['contract']}.{item['field']}" + (f"[{json.dumps(item['of'])}]" if "of" in item else "")
+        return f"{item['key']} = {json.dumps(item['value'])}"
+    field = view.registry.field(item["contract"], item["field"])
+    key = f"[{json.dumps(item['of'])}]" if "of" in item else ""
+    shape = of_field(field)
+    if item["contract"] == ASSET and (symbol := _text_in_front(field.key, item.get("of"))) is not None:
+        shape = shape.in_money(view.shown.money(symbol))
+    value = None if item["value"] is None else on_demand.value_from_json(field.value, item["value"])
+    return f"{item['contract']}.{field.name}{key} = {view.shown.text(shape, value)}"
+
+
+def _text_in_front(spec: TypeSpec | None, key: Any) -> str | None:
+    """Return the text that a key is or begins with, None where it is none: in what the assets' contract stores, a symbol."""
+    if spec is not None and spec.kind is Kind.TUPLE:
+        return _text_in_front(spec.items[0], key[0])
+    return str(key) if spec is not None and spec.kind is Kind.TEXT else None
 
 
 def _write(answer: Any, out: Path, *, as_json: bool) -> None:
@@ -172,7 +220,8 @@ def _write(answer: Any, out: Path, *, as_json: bool) -> None:
             "not_found", "the node's answer holds no proof", hint="does node_capabilities say it proves?"
         ) from None
     proof = Proof.decode(data)
-    out.write_bytes(data)
+    with out.open("xb") as file:  # whatever came there meanwhile
+        file.write(data)
     progress(f"wrote {out}; check it with: datacar proof check {out} --genesis GENESIS")
     place = {"file": str(out), "height": proof.header.height, "size_bytes": len(data)}
     (print_json if as_json else print_pairs)(place)
@@ -187,13 +236,15 @@ def _read(file: Path) -> bytes:
 
 
 def _genesis_hash(given: str) -> bytes:
-    """Return the hash in a genesis file, or the one that was given."""
-    if given.startswith("0x") and len(given) == _HASH_CHARS:
-        try:
-            return bytes.fromhex(given[2:])
-        except ValueError as error:
-            raise BadEncodingError(f"{given} is no hash", hint="give 0x and 64 hex digits, or a genesis file") from error
-    return read_spec(Path(given)).hash
+    """Return the hash in a genesis file, or the one that was given. Raises a usage error for half a hash."""
+    if not given.startswith("0x"):
+        return read_spec(Path(given)).hash
+    if not _HASH.fullmatch(given):
+        problem = (
+            f"a hash is 0x and {2 * HASH_BYTES} hex digits, not {given!r} ({len(given) - 2}); a file of that name is ./{given}"
+        )
+        raise typer.BadParameter(problem, param_hint="--genesis")
+    return bytes.fromhex(given[2:])
 
 
 def _at(height: int | None) -> dict[str, int]:

@@ -6,8 +6,8 @@ from typing import Annotated, Final
 
 import typer
 
+from datacar import on_demand
 from datacar.amounts import format_motes, parse_datr
-from datacar.client import Client
 from datacar.keys import DEFAULT_WORDS
 from datacar.wallet import Wallet
 from ledger.errors import BadEncodingError
@@ -15,11 +15,15 @@ from ledger.policy import parse_address
 from ledger.transaction import MAX_REFERENCE_CHARS, Call
 from node.commands import wallet_files, wallet_multisig
 from node.commands.account import show_account
-from node.commands.connection import DEFAULT_RPC, DEFAULT_TIMEOUT, Rpc, Timeout
+from node.commands.agreement import ASSET, Cost, agree, check_can_ask
+from node.commands.connection import DEFAULT_RPC, DEFAULT_TIMEOUT, Rpc, Timeout, connect
+from node.commands.contract_sender import read_sender
+from node.commands.contract_view import View, money_of
+from node.commands.delivery import deliver
 from node.commands.exits import usage
 from node.commands.output import Json, print_json, print_pairs, print_table, progress, warn
-from node.commands.tx import deliver, show_receipt
-from node.commands.wallet_files import PasswordFile, WalletFile, check_address, check_name
+from node.commands.sending_options import DEFAULT_WALLET, PasswordFile, Yes, check_name
+from node.commands.wallet_files import WalletFile, account_address
 
 MAX_PHRASE_CHARS: Final = 1_024
 
@@ -29,12 +33,11 @@ app.add_typer(wallet_multisig.app, name="multisig")
 Name = Annotated[str, typer.Argument(help="The wallet's name.", parser=usage(check_name))]
 Account = Annotated[int, typer.Option("--account", min=0, max=2**31 - 1, help="Account in m/44'/1'/ACCOUNT'/0'/INDEX'.")]
 Index = Annotated[int, typer.Option("--index", min=0, max=2**31 - 1, help="Index in m/44'/1'/ACCOUNT'/0'/INDEX'.")]
-DEFAULT_NAME: Final = "default"
 
 
 @app.command()
 def new(
-    name: Name = DEFAULT_NAME,
+    name: Name = DEFAULT_WALLET,
     words: Annotated[int, typer.Option("--words", help="12, 15, 18, 21 or 24.")] = DEFAULT_WORDS,
     password_file: PasswordFile = None,
     as_json: Json = False,
@@ -50,7 +53,7 @@ def new(
 
 @app.command()
 def restore(
-    name: Name = DEFAULT_NAME,
+    name: Name = DEFAULT_WALLET,
     mnemonic_file: Annotated[
         Path | None, typer.Option("--mnemonic-file", help="A file with the words, - for standard input (else asked).")
     ] = None,
@@ -68,6 +71,7 @@ def restore(
 
 def _phrase(file: Path | None) -> str:
     if file is None:
+        check_can_ask(yes=False, hint="give --mnemonic-file FILE, or - for standard input")
         asked: str = typer.prompt("Words", hide_input=True, err=True)
         return asked
     if str(file) == "-":
@@ -95,7 +99,7 @@ def list_wallets(as_json: Json = False) -> None:
 
 
 @app.command()
-def address(name: Name = DEFAULT_NAME, as_json: Json = False) -> None:
+def address(name: Name = DEFAULT_WALLET, as_json: Json = False) -> None:
     """Print a wallet's address."""
     found = wallet_files.look(name)
     if as_json:
@@ -105,9 +109,18 @@ def address(name: Name = DEFAULT_NAME, as_json: Json = False) -> None:
 
 
 @app.command()
-def balance(name: Name = DEFAULT_NAME, rpc: Rpc = DEFAULT_RPC, timeout: Timeout = DEFAULT_TIMEOUT, as_json: Json = False) -> None:
+def balance(
+    name: Name = DEFAULT_WALLET, rpc: Rpc = DEFAULT_RPC, timeout: Timeout = DEFAULT_TIMEOUT, as_json: Json = False
+) -> None:
     """Show a wallet's money. For any other account: `datacar account ADDRESS`."""
     show_account(wallet_files.look(name).address, rpc, timeout, as_json=as_json)
+
+
+def _payment(text: str) -> int:
+    motes = parse_datr(text)
+    if motes == 0:
+        raise BadEncodingError("a payment of nothing is not sent", hint="give an amount above 0")
+    return motes
 
 
 def _reference(text: str) -> str:
@@ -118,30 +131,33 @@ def _reference(text: str) -> str:
 
 @app.command()
 def send(
-    to: Annotated[str, typer.Option("--to", metavar="ADDRESS", parser=usage(check_address), help="Who receives it.")],
-    amount: Annotated[int, typer.Option("--amount", metavar="DATR", parser=usage(parse_datr), help="How much.")],
+    to: Annotated[str, typer.Option("--to", metavar="ADDRESS|WALLET", parser=usage(account_address), help="Who receives it.")],
+    amount: Annotated[int, typer.Option("--amount", metavar="DATR", parser=usage(_payment), help="How much.")],
     sender: Annotated[
         str, typer.Option("--from", metavar="NAME", parser=usage(check_name), help="The wallet that pays.")
-    ] = DEFAULT_NAME,
+    ] = DEFAULT_WALLET,
     reference: Annotated[str, typer.Option("--reference", parser=usage(_reference), help="A business id to send along.")] = "",
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")] = False,
+    yes: Yes = False,
     password_file: PasswordFile = None,
     rpc: Rpc = DEFAULT_RPC,
     timeout: Timeout = DEFAULT_TIMEOUT,
     as_json: Json = False,
 ) -> None:
-    """Send DATR and wait until the transfer is final.
+    """Send DATR and wait until the transfer is final. It is simulated first: what would fail is not sent.
 
     Exit codes: 0 succeeded, 3 nothing was sent, 4 refused, failed or expired, 5 the outcome is not known yet.
     """
-    found = wallet_files.look(sender)
-    shown = f"{format_motes(amount)} DATR"
-    if not yes:
-        typer.confirm(f"Send {shown} from {found.address} to {to}?", abort=True, err=True)
-    wallet = wallet_files.unlock(sender, wallet_files.read_password(password_file))
-    with Client(rpc, timeout) as client:
+    check_can_ask(yes=yes)
+    payer, shown = read_sender(sender, None, None, password_file), f"{format_motes(amount)} DATR"
+    with connect(rpc, timeout) as client:
+        calls = [Call(ASSET, on_demand.Asset.transfer.__name__, (parse_address(to), amount))]
+        found = client.simulate(payer.policy, calls)
+        for line in () if yes else Cost.ask(client, payer.address, found).lines():
+            progress(line)
+        agree(f"Send {shown} from {payer.address} to {to}?", yes=yes)
+        wallet = payer.wallet()
         progress(f"sending {shown} to {to}")
-        receipt = deliver(
-            client, client.sign(wallet, [Call("asset", "transfer", (parse_address(to), amount))], reference=reference)
-        )
-    show_receipt(receipt, as_json=as_json, **{"from": found.address, "to": to, "amount": format_motes(amount)})
+        receipt = deliver(client, client.sign(wallet, calls, reference=reference, gas_limit=found.gas_limit))
+        view = View.of(on_demand.default_registry(), money_of(client), payer.policy.address)
+        more = {"from": payer.address, "to": to, "amount": format_motes(amount) if as_json else shown}
+        view.print_receipt(calls, receipt, as_json=as_json, **more)

@@ -2,10 +2,9 @@
 
 import contextlib
 import os
-import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Final
+from typing import Final
 
 import typer
 
@@ -13,19 +12,15 @@ from datacar import keystore
 from datacar.keys import key_path
 from datacar.wallet import Wallet
 from ledger.errors import BadEncodingError, DatacarError, NotFoundError
-from ledger.policy import parse_address
+from ledger.policy import HRP, format_address, parse_address
+from node.commands.agreement import check_can_ask
+from node.commands.sending_options import PASSWORD_VARIABLE, check_name, is_name
+from node.secret_files import read_secret
 
-PASSWORD_VARIABLE: Final = "DATACAR__CLIENT__PASSWORD"  # noqa: S105 - a name, no password
 KIND: Final = "mnemonic"
 MAX_PASSWORD_BYTES: Final = 4 * 1024
 
 _SUFFIX: Final = ".json"
-_NAME: Final = re.compile(r"[a-z0-9][a-z0-9_-]{0,31}", re.ASCII)
-
-PasswordFile = Annotated[
-    Path | None,
-    typer.Option("--password-file", help=f"A file whose first line is the password (else {PASSWORD_VARIABLE}, else asked)."),
-]
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,17 +40,15 @@ def wallets_home() -> Path:
     return (given if given.is_absolute() else Path.home() / ".local/share") / "datacar" / "wallets"
 
 
-def check_name(name: str) -> str:
-    """Return a wallet's name; raises `BadEncodingError` for one that is no safe file name."""
-    if not _NAME.fullmatch(name):
-        raise BadEncodingError(f"{name!r} is no wallet name", hint="use 1 to 32 characters of a-z, 0-9, - and _")
-    return name
-
-
-def check_address(text: str) -> str:
-    """Return an address as given; raises `BadEncodingError` when it is none."""
-    parse_address(text)
-    return text
+def account_address(text: str) -> str:
+    """Return an account's address: one that is given, or that of a wallet here. Raises `BadEncodingError`, `NotFoundError`."""
+    if is_name(text) and not text.startswith(f"{HRP}1"):
+        try:
+            return look(text).address
+        except NotFoundError as error:
+            hint = "give datr1... or one of `datacar wallet list`"
+            raise NotFoundError(error.reason, f"{text!r} is no address and no wallet here", hint=hint) from error
+    return format_address(parse_address(text))
 
 
 def save(name: str, wallet: Wallet, password: str, *, account: int, index: int) -> WalletFile:
@@ -105,7 +98,7 @@ def names() -> list[str]:
     """Return the names of all wallets, sorted."""
     home = wallets_home()
     found = [file.stem for file in home.glob(f"*{_SUFFIX}")] if home.is_dir() else []
-    return sorted(name for name in found if _NAME.fullmatch(name))
+    return sorted(name for name in found if is_name(name))
 
 
 def readable() -> list[WalletFile]:
@@ -118,14 +111,30 @@ def readable() -> list[WalletFile]:
 
 
 def read_password(file: Path | None, *, confirm: bool = False) -> str:
-    """Return the password: the first line of `file`, else from the environment, else asked for on the terminal."""
+    """Return the password: the first line of `file`, else from the environment, else asked for on the terminal.
+
+    Raises `SecretFileError` for a file that others than its owner may use; a pipe is nobody else's. Without a terminal to ask on
+    raises `NotConfirmedError`.
+    """
     if file is not None:
-        with file.open(encoding="utf-8") as stream:
-            return stream.read(MAX_PASSWORD_BYTES).partition("\n")[0].removesuffix("\r")
+        return _first_line(file)
     if (given := os.environ.get(PASSWORD_VARIABLE)) is not None:
         return given
+    check_can_ask(yes=False, hint=f"give --password-file FILE, or the password in {PASSWORD_VARIABLE}")
     asked: str = typer.prompt("Password", hide_input=True, confirmation_prompt=confirm, err=True)
     return asked
+
+
+def _first_line(file: Path) -> str:
+    if file.is_file():
+        data = read_secret(file, "the password file")
+    else:  # a pipe, or nothing
+        with file.open("rb") as stream:
+            data = stream.read(MAX_PASSWORD_BYTES)
+    try:
+        return data[:MAX_PASSWORD_BYTES].decode("utf-8").partition("\n")[0].removesuffix("\r")
+    except UnicodeDecodeError as error:
+        raise BadEncodingError(f"{file} is not UTF-8 text", hint="its first line is the password") from error
 
 
 def _file_of(name: str) -> Path:

@@ -6,7 +6,9 @@ from typing import Annotated, Any
 
 import typer
 
+from datacar import on_demand
 from datacar.client import Client
+from datacar.failures import offline_money
 from datacar.human import load_json, read_call
 from datacar.multisig import BadFileError, Multisig, NotASignerError, PendingTransaction
 from datacar.transactions import ChainInfo
@@ -16,26 +18,30 @@ from ledger.errors import BadEncodingError, InvalidInputError
 from ledger.policy import MAX_POLICY_KEYS
 from ledger.transaction import MAX_CALLS, Call, Transaction
 from node.commands import wallet_files
-from node.commands.connection import DEFAULT_RPC, DEFAULT_TIMEOUT, Rpc, Timeout
-from node.commands.contract_call import GasLimit, TxReference, Yes, is_terminal, lookup_of
+from node.commands.agreement import ASSET, Cost, agree, check_can_ask
+from node.commands.connection import DEFAULT_RPC, DEFAULT_TIMEOUT, Rpc, Timeout, connect
+from node.commands.contract_call import lookup_of
 from node.commands.contract_sender import (
-    DEFAULT_WALLET,
-    KeyFile,
-    WalletName,
     check_new,
     print_pending,
     read_sender,
     read_text_file,
     write_pending,
 )
-from node.commands.contract_view import View, money_of, offline_money
+from node.commands.contract_view import View, money_of
+from node.commands.delivery import deliver
 from node.commands.exits import usage
 from node.commands.output import Json, print_json, print_line, print_pairs, progress
-from node.commands.tx import deliver
-from node.commands.wallet_files import PasswordFile, check_name
-from vm.contracts.asset import NAME as ASSET
-from vm.contracts.asset import Asset
-from vm.registry import default_registry
+from node.commands.sending_options import (
+    DEFAULT_WALLET,
+    GasLimit,
+    KeyFile,
+    PasswordFile,
+    TxReference,
+    WalletName,
+    Yes,
+    check_name,
+)
 
 app = typer.Typer(
     help="Accounts of several keys: their holders sign one after the other.", no_args_is_help=True, add_completion=False
@@ -139,7 +145,7 @@ def show(
 
 def _describe(pending: PendingTransaction) -> None:
     """Say on stderr what a transaction does, as far as can be known without asking a node."""
-    view = View.of(default_registry(), offline_money, pending.body.policy.address)
+    view = View.of(on_demand.default_registry(), offline_money, pending.body.policy.address)
     progress(f"{pending.multisig.address} calls, on the chain 0x{pending.genesis_hash.hex()},")
     for line in (line for call in pending.body.calls for line in view.call_lines(call)):
         progress(line)
@@ -176,15 +182,16 @@ def build(
     The command of any method does the same: `datacar GROUP METHOD ... --multisig ACCOUNT --out FILE`.
     """
     check_new(out)
-    multisig, registry = Multisig.from_text(read_text_file(account)), default_registry()
-    with Client(rpc, timeout) as client:
+    multisig, registry = Multisig.from_text(read_text_file(account)), on_demand.default_registry()
+    with connect(rpc, timeout) as client:
         calls = _calls(client, to, amount, call or [])
         chain = client.chain_info()
         valid_until_ms = None if expires is None else _expiry(expires, chain)
-        found = client.simulate(multisig.policy, calls, gas_limit=gas_limit)
         view = View.of(registry, money_of(client), multisig.policy.address)
+        with view.explaining(calls):
+            found = client.simulate(multisig.policy, calls, gas_limit=gas_limit)
         progress(f"{multisig.address} calls")
-        for line in view.summary(calls, found, chain.gas_price_motes):
+        for line in view.summary(calls, found, Cost.ask(client, multisig.address, found)):
             progress(line)
         pending = multisig.build(chain, calls, gas_limit=found.gas_limit, reference=tx_reference, valid_until_ms=valid_until_ms)
     write_pending(out, pending, registry, as_json=as_json)
@@ -196,8 +203,8 @@ def _calls(client: Client, to: str | None, amount: str | None, texts: Sequence[s
         raise typer.BadParameter("a transfer needs both", param_hint="--to / --amount")
     if not 1 <= (to is not None) + len(texts) <= MAX_CALLS:
         raise typer.BadParameter(f"give 1 to {MAX_CALLS} calls", param_hint="--to / --call")
-    lookup = lookup_of(client, default_registry())
-    transfer = {"contract": ASSET, "method": Asset.transfer.__name__, "args": {"to": to, "amount": amount}}
+    lookup = lookup_of(client, on_demand.default_registry())
+    transfer = {"contract": ASSET, "method": on_demand.Asset.transfer.__name__, "args": {"to": to, "amount": amount}}
     try:
         return [read_call(each, lookup) for each in [*([transfer] if to else []), *map(load_json, texts)]]
     except BadValueError as error:
@@ -233,11 +240,9 @@ def sign(
     if public_key not in pending.body.policy.keys:
         raise NotASignerError(public_key, pending.multisig.address)
     _describe(pending)
-    if not yes:
-        if not is_terminal():
-            raise typer.BadParameter("there is no terminal to ask on", param_hint="--yes")
-        typer.confirm(f"Sign it as {sender.name}?", abort=True, err=True)
-    write_pending(out or file, pending.sign(sender.wallet()), default_registry(), as_json=as_json)
+    check_can_ask(yes=yes)  # after it was shown: nothing was asked of anybody, and nothing leaves this machine
+    agree(f"Sign it as {sender.name}?", yes=yes)
+    write_pending(out or file, pending.sign(sender.wallet()), on_demand.default_registry(), as_json=as_json)
 
 
 @app.command()
@@ -249,18 +254,25 @@ def combine(
     """Put the signatures of several files of one transaction into one file. Works offline."""
     check_new(out)
     first, *others = [PendingTransaction.from_text(read_text_file(file)) for file in files]
-    write_pending(out, first.combine(*others), default_registry(), as_json=as_json)
+    write_pending(out, first.combine(*others), on_demand.default_registry(), as_json=as_json)
 
 
 @app.command()
-def send(file: PendingFile, rpc: Rpc = DEFAULT_RPC, timeout: Timeout = DEFAULT_TIMEOUT, as_json: Json = False) -> None:
+def send(
+    file: PendingFile, yes: Yes = False, rpc: Rpc = DEFAULT_RPC, timeout: Timeout = DEFAULT_TIMEOUT, as_json: Json = False
+) -> None:
     """Send a transaction that enough keys have signed, and wait until it is final. Sending it again is safe.
 
     Exit codes: 0 succeeded, 3 nothing was sent, 4 refused, failed or expired, 5 the outcome is not known yet.
     """
     pending = PendingTransaction.from_text(read_text_file(file))
     transaction = pending.transaction()
-    with Client(rpc, timeout) as client:
+    check_can_ask(yes=yes)
+    if not yes:
+        _describe(pending)
+    with connect(rpc, timeout) as client:
         Transaction.from_raw(transaction.raw, client.chain_info().genesis_hash)  # one for another chain is not sent
-        view = View.of(default_registry(), money_of(client), transaction.sender)
-        view.print_receipt(transaction.body.calls, deliver(client, transaction), as_json=as_json)
+        agree("Send it?", yes=yes)
+        view, calls = View.of(on_demand.default_registry(), money_of(client), transaction.sender), transaction.body.calls
+        with view.explaining(calls):
+            view.print_receipt(calls, deliver(client, transaction), as_json=as_json)

@@ -65,7 +65,7 @@ class World(Chain):
         self.waiting, self.running, self.disputed = (self._authorized() for _ in range(3))
         for each in (self.running, self.disputed):
             self.free(self.station, Charging.start, each, "tx", 1_000, self.started_s)
-        self.free(self.station, Charging.stop, self.disputed, 2_000, self.started_s, self.started_s, "")
+        self.free(self.station, Charging.stop, self.disputed, 2_000, self.started_s, self.started_s, "", 0)
         self.free(self.bob, Charging.dispute, self.disputed, "too much")
 
     def _authorized(self) -> Any:
@@ -232,7 +232,7 @@ CASES: Final = (
 
 
 def _stop(world: World, session_id: Any) -> tuple[Any, ...]:
-    return (session_id, 5, world.started_s, world.started_s, "")
+    return (session_id, 5, world.started_s, world.started_s, "", 0)
 
 
 def _resolve(world: World, outcome: str, measured: Any = None) -> tuple[Any, ...]:

@@ -176,3 +176,71 @@ class TestGenesis:
         result = run(cli.app, args)
         assert result.exit_code == Exit.ERROR
         assert "names bank instead of maker" in result.stderr
+
+
+class TestGenesisWarnings:
+    """What a chain should not start with is said, in JSON too, and is no error."""
+
+    @pytest.fixture
+    def file(self, tmp_path: Path) -> Path:
+        args = ["genesis", "new", "--nodes", "4", "--chain-id", "c", "--development", "--seed", "s", "--dir", str(tmp_path / "g")]
+        assert exit_of(*args) == Exit.OK
+        return tmp_path / "g" / "genesis.json"
+
+    def verified(self, file: Path, *args: str) -> list[str]:
+        result = run(cli.app, ["genesis", "verify", str(file), *args, "--json"])
+        assert result.exit_code == Exit.OK, result.output
+        warnings: list[str] = json.loads(result.stdout)["warnings"]
+        assert [line.removeprefix("warning: ") for line in result.stderr.splitlines()] == warnings
+        return warnings
+
+    def changed(self, file: Path, **parameters: int) -> Path:
+        document = json.loads(file.read_text())
+        document["parameters"] |= parameters
+        file.write_text(json.dumps(document))
+        return file
+
+    def test_there_is_nothing_to_say_of_what_is_made_here(self, file: Path) -> None:
+        assert self.verified(file) == []
+
+    @pytest.mark.parametrize(("gas", "warned"), [(1_000_000_000, 0), (1_000_000_001, 1)])
+    def test_blocks_that_take_longer_than_a_view(self, gas: int, warned: int, file: Path) -> None:
+        """250,000 gas for each millisecond of the longest view (4,000), as governance demands of later changes."""
+        said = self.verified(self.changed(file, block_max_gas=gas))
+        assert len(said) == warned
+        assert all("set block_max_gas to 1000000000 or less, or timeout_cap_ms to 4001 or more" in text for text in said)
+
+    def test_views_that_end_too_soon(self, file: Path) -> None:
+        [text] = self.verified(self.changed(file, timeout_cap_ms=999, base_timeout_ms=500, block_max_gas=200_000_000))
+        assert "timeout_cap_ms is 999" in text
+
+    def test_few_members_and_one_without_a_vote(self, file: Path) -> None:
+        document = json.loads(file.read_text())
+        gone, silent = document["members"].pop(), document["members"][0]["id"]
+        accounts = document["contracts"]["governance"]["accounts"]
+        document["contracts"]["governance"]["accounts"] = [
+            each for each in accounts if each["member_id"] not in (gone["id"], silent)
+        ]
+        file.write_text(json.dumps(document))
+        small, mute = self.verified(file)
+        assert small.startswith("a committee of 3 bears no fault")
+        assert mute.startswith(f"{silent}: no governance account")
+
+    def test_records_that_prove_nothing_or_are_of_others(self, tmp_path: Path) -> None:
+        for name in ("bank", "maker"):
+            exit_of("init", "--dir", str(tmp_path / name), "--member-id", name, "--p2p-address", f"{name}.example:26656")
+        bank, maker = (tmp_path / name / "member.json" for name in ("bank", "maker"))
+        record = json.loads(bank.read_text())
+        del record["possession"]
+        (tmp_path / "old.json").write_text(json.dumps(record))
+        (tmp_path / "moved.json").write_text(json.dumps(json.loads(bank.read_text()) | {"p2p_address": "elsewhere:1"}))
+        made = run(cli.app, ["genesis", "new", "--member", str(tmp_path / "old.json"), "--chain-id", "c", "--dir", str(tmp_path)])
+        assert "bank does not prove that it holds its consensus key" in made.stderr
+        file = tmp_path / "genesis.json"
+        assert len(self.verified(file, "--member", str(bank))) == 1  # of one member
+        _, old, moved, other = self.verified(
+            file, "--member", str(tmp_path / "old.json"), "--member", str(tmp_path / "moved.json"), "--member", str(maker)
+        )
+        assert "bank does not prove that it holds its consensus key" in old
+        assert moved.endswith("bank is another one in this genesis file: p2p_address")
+        assert other.endswith("maker is no member in this genesis file")

@@ -12,8 +12,8 @@ import pytest
 
 from datacar import Client, Wallet
 from datacar.errors import BadAnswerError, BadProofError, InvalidInputError, NotFoundError
-from datacar.flows import Call, Flow
 from datacar.light import BehindError, LightChain, LightClient
+from datacar.steps import Call, Flow
 from datacar.trusted import BlockReference, from_json, to_json
 from ledger.certificate import QuorumCertificate, vote_digest
 from ledger.claims import StateClaim

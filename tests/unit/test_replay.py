@@ -329,6 +329,16 @@ class TestBatchSender:
                 await sender.send(mine)
         assert caught.value.raw == mine.raw
 
+    @pytest.mark.parametrize(("told", "status"), [("succeeded", "failed"), ("failed", "succeeded")])
+    async def test_a_receipt_under_another_status_is_no_outcome(self, network: Network, told: str, status: str) -> None:
+        mine = self.signed(network, self.transfer())
+        error = {"contract": "asset", "code": "BAD_AMOUNT", "message": "no"} if status == "failed" else None
+        receipt = {"status": status, "gas_used": 1, "results": [], "events": [], "error": error}
+        answer = {"id": "0x" + mine.id.hex(), "status": told, "height": 1, "index": 0, "receipt": receipt}
+        async with ScriptedClient([[answer]]) as client, BatchSender(client) as sender:
+            with pytest.raises(OutcomeUnknownError, match="its receipt"):
+                await sender.send(mine)
+
     async def test_once_it_may_have_arrived_a_refusal_is_no_outcome(self, network: Network) -> None:
         mine = self.signed(network, self.transfer())
         tx_id = "0x" + mine.id.hex()
