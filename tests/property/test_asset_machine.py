@@ -148,7 +148,7 @@ class Model:
         need(lock.authority == sender, "NOT_PERMITTED")
         need(purpose != " ", "NO_PURPOSE")
         need(0 < amount <= lock.left, "BAD_AMOUNT")
-        need(("DATR", lock.owner) not in self.frozen, "FROZEN")
+        need(not {("DATR", lock.owner), ("DATR", sender)} & self.frozen.keys(), "FROZEN")
         lock.left -= amount
         self.locked["DATR", lock.owner] -= amount
         self.releases.append((number, amount))
