@@ -79,7 +79,7 @@ year: $(STAMP)  ## a year of virtual time on four real nodes: LOANS=n (1,000) lo
 
 .PHONY: determinism
 determinism: $(STAMP)  ## CALLS=n (10,000) random calls under 20 hash seeds, several locales and time zones, live and replayed
-	@DETERMINISM_CALLS=$(or $(CALLS),10000) $(BIN)/pytest -q tests/determinism
+	@DETERMINISM_SEEDS=20 DETERMINISM_CALLS=$(or $(CALLS),10000) $(BIN)/pytest -q tests/determinism
 
 PROMISES ?=
 .PHONY: promises

@@ -12,7 +12,7 @@ from vm.abi import MethodKind
 from vm.registry import default_registry
 
 CALLS: Final = int(os.environ.get("DETERMINISM_CALLS", "1000"))
-HASH_SEEDS: Final = 20
+HASH_SEEDS: Final = int(os.environ.get("DETERMINISM_SEEDS", "8"))
 LOCALES: Final = ("C", "C.UTF-8", "de_DE.UTF-8", "tr_TR.UTF-8", "ar_SA.UTF-8")  # those not installed leave it at C
 ZONES: Final = ("UTC0", "EAST-14", "WEST+12", "CET-1CEST,M3.5.0,M10.5.0/3")
 
