@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from datacar import flows, rpc, steps
 from datacar.arguments import Argument
-from datacar.errors import BadAnswerError, ConnectionLostError, DatacarError, UnavailableError, UnreachableError
+from datacar.errors import BadAnswerError, ConnectionLostError, DatacarError, UnavailableError, UnreachableError, WrongChainError
 from datacar.receipt import Receipt, genesis_hash_of
 from datacar.rpc import Json
 from datacar.transactions import ChainInfo
@@ -159,11 +159,11 @@ class Client:
         for index in attempts:
             try:
                 result = self._ask(index, step)
-            except UnavailableError as error:
+                flows.check_chain(step, result, self._genesis_hash)
+            except (UnavailableError, WrongChainError) as error:
                 attempts.failed(error)
             else:
                 self._current = index
-                flows.check_chain(step, result, self._genesis_hash)
                 return result
         self._current = attempts.following
         raise attempts.error or UnreachableError("there is no endpoint to ask")

@@ -143,6 +143,10 @@ class CallWouldFailError(RejectedError):
         self.details = {"contract": contract, "code": code, "message": message}
 
 
+class WrongChainError(InvalidInputError):
+    """The node is of another chain than the one that the client was made for: `expected`, `got`."""
+
+
 _PRE_ACCEPTANCE: Final = frozenset(
     {"unreachable", "syncing", "no_quorum", "expired", "insufficient_funds", "not_permitted", "contract_error", "pool_full"}
     | {"sender_quota", "disk_full", "disk_error"}

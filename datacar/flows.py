@@ -19,10 +19,10 @@ from datacar.errors import (
     BadAnswerError,
     CallWouldFailError,
     DatacarError,
-    InvalidInputError,
     OutcomeUnknownError,
     TransactionExpiredError,
     UnavailableError,
+    WrongChainError,
     may_have_arrived,
 )
 from datacar.receipt import Event, Receipt, outcome_of
@@ -100,13 +100,13 @@ def chain_info() -> Flow[ChainInfo]:
 
 
 def check_chain(asked: Call, answer: Json, genesis_hash: bytes | None) -> None:
-    """Raise `InvalidInputError` `wrong_chain` for a `chain_info` of another chain than the expected one; all that is signed is
-    signed for what it says.
+    """Raise `WrongChainError` for a `chain_info` of another chain than the expected one; all that is signed is signed for what it
+    says.
     """
     if genesis_hash is None or asked.method != "chain_info":
         return
     if (got := ChainInfo.from_json(answer).genesis_hash) != genesis_hash:
-        raise InvalidInputError(
+        raise WrongChainError(
             "wrong_chain",
             f"the node is of the chain 0x{got.hex()}, expected is 0x{genesis_hash.hex()}",
             hint="nothing was signed: ask a node of the network that is meant, or correct the expected genesis hash",

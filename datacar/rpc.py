@@ -7,7 +7,7 @@ from urllib.parse import SplitResult, urlsplit
 
 import orjson
 
-from datacar.errors import BadAnswerError, ConnectionLostError, UnreachableError, error_from_json
+from datacar.errors import BadAnswerError, ConnectionLostError, UnreachableError, WrongChainError, error_from_json
 from ledger.errors import BadEncodingError, UnavailableError
 
 Json: TypeAlias = Any
@@ -86,7 +86,7 @@ class Attempts:
         self._left = [(first + step) % count for step in range(count)]
         self.following = first
         self._repeatable = is_repeatable(method)
-        self.error: UnavailableError | None = None
+        self.error: UnavailableError | WrongChainError | None = None
 
     def __iter__(self) -> Iterator[int]:
         while self._left:
@@ -94,10 +94,10 @@ class Attempts:
             self.following = (index + 1) % self._count
             yield index
 
-    def failed(self, error: UnavailableError) -> None:
+    def failed(self, error: UnavailableError | WrongChainError) -> None:
         """Note why an endpoint did not serve; raises what another one would answer the same way."""
         lost = isinstance(error, ConnectionLostError)
-        if not isinstance(error, UnreachableError) and error.reason not in _ASK_ANOTHER:
+        if not isinstance(error, UnreachableError | WrongChainError) and error.reason not in _ASK_ANOTHER:
             raise error
         if self.error is None or lost:  # that it may have had its effect outweighs all else
             self.error = error

@@ -90,11 +90,11 @@ class Served:
 
 
 @contextlib.contextmanager
-def serve(path: Path, *, members: int = 1) -> Iterator[Served]:
-    """A memory node with its data in `path`, served until the end of the context."""
+def serve(path: Path, *, members: int = 1, chain: str = "memory-1") -> Iterator[Served]:
+    """A memory node of a chain of this name with its data in `path`, served until the end of the context."""
 
     async def enter(stack: contextlib.AsyncExitStack) -> Served:
-        node = MemoryNode(path, members=members)
+        node = MemoryNode(path, members=members, name=chain)
         stack.callback(node.close)
         server = RpcServer(node, Settings(), allowed_hosts=["node.example"], allowed_origins=["https://wallet.example"])
         await server.start()

@@ -16,14 +16,15 @@ from node.rpc import jsonrpc, limits
 from node.rpc.context import Context
 from node.rpc.jsonrpc import Json, Message, Refusal, Request
 from node.rpc.methods import METHODS
-from node.rpc.room import Room, Share
+from node.rpc.room import NO_ROOM, AnswerLostError, Room, Share
 from node.rpc.turns import Turns
 from node.rpc.waits import Waits
 from vm.registry import Registry
 
 OK: Final = "ok"
 UNKNOWN: Final = "unknown"
-CARRIED_OUT: Final = "this request was carried out, only its answer has no room; ask for less at once: smaller batches"
+CHANGING: Final = ("tx_send", "dev_")
+"""How methods are called that do more than tell something."""
 
 log = structlog.get_logger("rpc")
 
@@ -77,7 +78,10 @@ class Dispatcher:
                 raise item.error
             answer = jsonrpc.dump(jsonrpc.result_object(item.id, await self._run(context, item)))
             if not item.is_notification:
-                context.share.check_fits(len(answer), CARRIED_OUT)
+                context.share.check_fits(len(answer))
+        except NO_ROOM as error:
+            changed = isinstance(item, Request) and item.method.startswith(CHANGING)
+            answer = jsonrpc.dump(jsonrpc.error_object(item.id, AnswerLostError() if changed else error))
         except DatacarError as error:
             answer = jsonrpc.dump(jsonrpc.error_object(item.id, error))
         is_silent = isinstance(item, Request) and item.is_notification

@@ -9,10 +9,29 @@ from contextlib import asynccontextmanager
 from types import TracebackType
 from typing import Final, Self
 
-from ledger.errors import LimitError, TooLargeError
+from ledger.errors import LimitError, TooLargeError, UnavailableError
 from node.rpc import limits
 
 _LESS: Final = "ask for less at once: smaller batches, shorter pages, without full"
+
+
+class AnswerTooLargeError(TooLargeError):
+    """There is no room for an answer in its message's."""
+
+
+class AnswersFullError(LimitError):
+    """There is no room for an answer in the whole server."""
+
+
+class AnswerLostError(UnavailableError):
+    """A request that changes something was carried out, and there is no room to tell what came of it. It is no refusal."""
+
+    def __init__(self) -> None:
+        hint = "this request was carried out: ask for the statuses with tx_get, or send the same bytes again in smaller batches"
+        super().__init__("answer_lost", "the answer has no room", hint=hint, limit=limits.MAX_ANSWER_BYTES)
+
+
+NO_ROOM: Final = (AnswerTooLargeError, AnswersFullError)
 
 
 class Room:
@@ -50,8 +69,8 @@ class Share:
             hint = f"this request was not carried out; {_LESS}"
             raise TooLargeError("the answer to this batch", limit=limits.MAX_ANSWER_BYTES, got=self._refused, hint=hint)
 
-    def check_fits(self, size: int, hint: str = "") -> None:
-        """Raise for `size` more bytes than there is room for: `TooLargeError` in this answer, `LimitError` in the whole server.
+    def check_fits(self, size: int) -> None:
+        """Raise for `size` more bytes than there is room for, in this answer or in the whole server (`NO_ROOM`).
 
         Small ones always fit: what a request did must be told.
         """
@@ -59,12 +78,12 @@ class Share:
             return
         if self._used + size > limits.MAX_ANSWER_BYTES:
             self._refused = self._used + size
-            raise TooLargeError("the answer", limit=limits.MAX_ANSWER_BYTES, got=self._refused, hint=hint or _LESS)
+            raise AnswerTooLargeError("the answer", limit=limits.MAX_ANSWER_BYTES, got=self._refused, hint=_LESS)
         if self._room.held + size > limits.MAX_HELD_BYTES:
-            raise LimitError(
+            raise AnswersFullError(
                 "rate_limited",
                 f"{self._room.held} bytes of answers are on their way already",
-                hint=hint or "try again in a moment",
+                hint="try again in a moment",
                 limit=limits.MAX_HELD_BYTES,
             )
 
@@ -84,7 +103,8 @@ class Share:
     async def large(self) -> AsyncIterator[None]:
         """Hold a place to make a large answer, one item of a batch after the other. Inside, wait for nothing but turns."""
         async with self._turn:
-            self.check_open()
+            if self._refused:
+                raise AnswerTooLargeError("the answer to this batch", limit=limits.MAX_ANSWER_BYTES, got=self._refused, hint=_LESS)
             async with self._room.places:
                 self._making = 0
                 yield

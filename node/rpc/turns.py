@@ -23,27 +23,29 @@ class Turns:
 
     def __init__(self) -> None:
         self._waiting: deque[tuple[Steps[Any], asyncio.Future[Any]]] = deque()
+        self._planned = False
 
     async def run(self, steps: Steps[T]) -> T:
         """Return what the steps come to. Raises what they raise."""
         loop = asyncio.get_running_loop()
         outcome: asyncio.Future[T] = loop.create_future()
         self._waiting.append((steps, outcome))
-        if len(self._waiting) == 1:
+        if not self._planned:
+            self._planned = True
             loop.call_soon(self._take_turn)
         return await outcome
 
     def _take_turn(self) -> None:
         end = time.monotonic() + TURN_S
         while self._waiting:
-            steps, outcome = self._waiting[0]
+            steps, outcome = self._waiting.popleft()
             _work(steps, outcome, end)
-            self._waiting.popleft()
             if not outcome.done():
                 self._waiting.append((steps, outcome))
             if time.monotonic() >= end:
                 break
-        if self._waiting:
+        self._planned = bool(self._waiting)
+        if self._planned:
             asyncio.get_running_loop().call_soon(self._take_turn)
 
     async def each(self, items: Iterable[T], work: Callable[[T], R]) -> list[R]:
@@ -62,7 +64,8 @@ def _work(steps: Steps[T], outcome: asyncio.Future[T], end: float) -> None:
     except StopIteration as done:
         outcome.set_result(done.value)
     except Exception as error:  # noqa: BLE001 - raised again where it is waited for
-        outcome.set_exception(error)
+        if not outcome.done():
+            outcome.set_exception(error)
 
 
 def _each(items: Iterable[T], work: Callable[[T], R]) -> Steps[list[R]]:

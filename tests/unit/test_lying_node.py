@@ -184,3 +184,13 @@ def test_a_light_client_takes_no_contradicting_receipt(served: Served, tmp_path:
         next(reading)
         with pytest.raises(BadAnswerError, match="its receipt"):
             reading.send({**answer, "status": "succeeded"})
+
+
+def test_a_node_of_another_chain_is_passed_over(served: Served, tmp_path: Path) -> None:
+    """Of several endpoints one may have been set up anew, or be somebody else's."""
+    with serve(tmp_path / "other", chain="other-1") as other:
+        urls = [other.url, served.url]
+        with Client(urls, genesis_hash=served.node.genesis_hash) as client:
+            assert [client.chain_info().genesis_hash for _ in range(2)] == [served.node.genesis_hash] * 2
+        with Client(urls, genesis_hash=OTHER_CHAIN) as client, pytest.raises(InvalidInputError, match="is of the chain"):
+            client.chain_info()

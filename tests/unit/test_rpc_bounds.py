@@ -12,8 +12,9 @@ from typing import Any, Final
 import orjson
 import pytest
 
+from datacar.errors import error_from_json, may_have_arrived
 from ledger.codec import encode
-from ledger.errors import LimitError, TooLargeError
+from ledger.errors import LimitError, TooLargeError, UnavailableError
 from ledger.parameters import ChainParameters
 from ledger.policy import format_address
 from ledger.transaction import Call, Transaction
@@ -122,13 +123,36 @@ async def test_one_answer_that_is_too_large_is_given_up_while_it_is_made(rpc: Rp
 
 
 async def test_what_was_carried_out_is_not_told_to_have_been_refused(rpc: Rpc, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whoever is told only `too_large` would send it again."""
+    """`too_large` and `rate_limited` mean elsewhere that nothing was taken: whoever is told so sends anew, and pays twice."""
     transaction = batch_of(rpc.node)
     monkeypatch.setattr(limits, "MAX_ANSWER_BYTES", 20_000)
     error = await rpc.one("tx_send", raw="0x" + transaction.raw.hex(), wait="final")
-    assert error["reason"] == "too_large"
+    assert error["reason"] == "answer_lost"
     assert "was carried out" in error["hint"]
     assert rpc.node.transaction_status(transaction.id).is_final
+    new = rpc.node.sign(FAUCET_SEED, (payments(1),))
+    with rpc.dispatcher.room.share() as unread:
+        unread.keep(bytes(limits.MAX_HELD_BYTES - 20_000))
+        monkeypatch.setattr(limits, "MAX_ANSWER_BYTES", 2**24)
+        error = await rpc.one("tx_sendBatch", raws=["0x" + each.raw.hex() for each in (new, transaction)])
+    assert error["reason"] == "answer_lost"
+    assert rpc.node.transaction_status(new.id).is_final
+    assert may_have_arrived(error_from_json({"code": UnavailableError.code, "message": "", "data": error}))
+
+
+async def test_work_that_fails_when_nobody_waits_for_it_holds_up_no_other() -> None:
+    def endless() -> turns.Steps[None]:
+        try:
+            while True:
+                yield
+        finally:
+            raise OSError
+
+    work = turns.Turns()
+    given_up = asyncio.create_task(work.run(endless()))
+    await asyncio.sleep(0.01)
+    given_up.cancel()
+    assert await asyncio.wait_for(work.each([1, 2], str), PATIENCE_S) == ["1", "2"]
 
 
 async def test_answers_that_nobody_has_read_yet_are_bounded_together(rpc: Rpc, monkeypatch: pytest.MonkeyPatch) -> None:
