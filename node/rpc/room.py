@@ -104,7 +104,9 @@ class Share:
         """Hold a place to make a large answer, one item of a batch after the other. Inside, wait for nothing but turns."""
         async with self._turn:
             if self._refused:
-                raise AnswerTooLargeError("the answer to this batch", limit=limits.MAX_ANSWER_BYTES, got=self._refused, hint=_LESS)
+                raise AnswerTooLargeError(
+                    "the answer to this batch", limit=limits.MAX_ANSWER_BYTES, got=self._refused, hint=_LESS
+                )
             async with self._room.places:
                 self._making = 0
                 yield

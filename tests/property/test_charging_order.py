@@ -6,6 +6,7 @@ The end among them, and whatever the readings say: several of one second, a mete
 import json
 from typing import Any, NamedTuple
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -15,8 +16,10 @@ from ledger.types import MOTES_PER_DATR
 from tests.charging_site import Site, site_with
 from tests.property.test_session_pricing import SATURDAY_NIGHT, tariffs
 from vm.contracts.charging import Charging
+from vm.contracts.charging_pricing import Charge, Pricer
 from vm.contracts.charging_records import Cdr
-from vm.contracts.charging_types import SESSION_MS, SessionStatus, TariffTerms
+from vm.contracts.charging_settlement import Settlement
+from vm.contracts.charging_types import SESSION_MS, Session, SessionStatus, TariffTerms
 from vm.tariff import parse_tariff
 
 START_WH = 1_000_000
@@ -103,3 +106,27 @@ def test_so_do_those_of_which_some_never_arrive_at_the_deadline(document: Any, f
     site.wait(SESSION_MS)
     assert {site.session(each).status for each in played} == {SessionStatus.COMPLETED}
     assert bill(site, played[0]) == bill(site, played[1])
+
+
+def one_reading_a_call(settlement: Settlement, session: Session, charge: Charge, follow_gas: int = 0) -> Pricer:
+    """What `Settlement._pricer` returns where each reading that waited is as much as a call can take."""
+    return Pricer(settlement.prices[session.tariff_id], charge, min(follow_gas, 0))
+
+
+@settings(max_examples=40, deadline=None)
+@given(tariffs, steps, st.tuples(seconds, energy_wh, st.booleans()), st.data())
+def test_so_do_those_that_are_too_many_for_one_call(document: Any, found: Any, end: Any, data: st.DataObject) -> None:
+    """However far each call comes; some may be missing until the deadline. The calendar goes on by itself."""
+    site, reports = site_of(document), reports_of(found, end)
+    never = data.draw(st.sets(st.sampled_from(sorted(reports)), max_size=1))
+    arrive = sorted(set(reports) - never)
+    in_order = play(site, "ben", reports, arrive)
+    shuffled = data.draw(st.permutations([*arrive, *data.draw(st.lists(st.sampled_from(arrive), max_size=4))]))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Settlement, "_pricer", one_reading_a_call)
+        by_and_by = play(site, "ann", reports, shuffled)
+        site.wait(SESSION_MS if never else 1)
+        for _ in reports:
+            site.wait(1)
+    assert {site.session(each).status for each in (in_order, by_and_by)} == {SessionStatus.COMPLETED}
+    assert bill(site, by_and_by) == bill(site, in_order)

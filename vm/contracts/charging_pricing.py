@@ -1,7 +1,8 @@
 """How the charging contract prices a session: from the station's reports to a bill, at the times of the events.
 
 Reports count in the order of their sequence, whatever order they arrive in: a reading before which one is missing waits for it
-(`follow`), and so does the end (`finished`). So the bill of a session is a matter of its reports alone.
+(`follow`), and so does the end (`finished`). So the bill of a session is a matter of its reports alone. Where many have waited,
+a call takes as many as it can pay for and the next one goes on, in the same order.
 
 A session is priced again with each reading. Under a tariff without restrictions its totals are enough. Under another the meter's
 readings count: those are kept that the price can depend on, at most `POINTS_MAX`; when there are more, the latest gives way to
@@ -46,20 +47,37 @@ READING_GAS: Final = 12_000
 """For each reading whose turn comes, whatever the tariff."""
 LINE_GAS: Final = 4_000
 """For each line of a charge detail record, whenever that is read to compare or credit it."""
+FOLLOW_GAS: Final = 5_000_000
+"""What pricing may have used in a call when it takes another reading that waited: with the most that one takes, and pricing the
+whole session after it, under the 25,000,000 that a call can have."""
 
 Charge = Callable[[int], None]
 
 
 class Pricer:
-    """A session's tariff, prepared for one call. `charge` is called with gas before it is used."""
+    """A session's tariff, prepared for one call. `charge` is called with gas before it is used.
 
-    __slots__ = ("_schedule", "_tariff", "_terms", "charge")
+    Readings that waited are taken while less than `follow_gas` was used.
+    """
 
-    def __init__(self, terms: TariffTerms, charge: Charge) -> None:
-        charge(RESTRICTION_GAS * terms.restricted_count)
-        self._terms, self.charge = terms, charge
+    __slots__ = ("_charge", "_left", "_schedule", "_tariff", "_terms")
+
+    def __init__(self, terms: TariffTerms, charge: Charge, follow_gas: int = FOLLOW_GAS) -> None:
+        self._charge, self._left = charge, follow_gas
+        self.charge(RESTRICTION_GAS * terms.restricted_count)
+        self._terms = terms
         self._tariff = terms.to_price_with()
         self._schedule = Schedule(self._tariff) if terms.restricted_count else None
+
+    @property
+    def may_go_on(self) -> bool:
+        """Return whether this call may take another reading that waited."""
+        return self._left > 0
+
+    def charge(self, gas: int) -> None:
+        """Charge the call for what comes next."""
+        self._left -= gas
+        self._charge(gas)
 
     def price(self, start: Start, progress: Progress) -> Cost:
         """Return what a session costs from its start to its last good values."""
@@ -118,10 +136,13 @@ def after_reading(start: Start, last: Progress, reading: Reading) -> tuple[Progr
 
 
 def follow(pricer: Pricer, session: Session, start: Start, last: Progress, *, with_gaps: bool = False) -> Session:
-    """Return a session with those of its waiting readings taken whose turn has come; `with_gaps` it has for all of them."""
+    """Return a session with those of its waiting readings taken whose turn has come; `with_gaps` it has for all of them.
+
+    At least one is; those stay that would be too much for one call.
+    """
     flags, taken = session.flags, 0
     for reading in session.ahead:
-        if not with_gaps and reading.sequence != last.sequence + 1:
+        if (taken and not pricer.may_go_on) or not (with_gaps or reading.sequence == last.sequence + 1):
             break
         pricer.charge(READING_GAS)
         now, wrong = after_reading(start, last, reading)
@@ -130,9 +151,7 @@ def follow(pricer: Pricer, session: Session, start: Start, last: Progress, *, wi
 
 
 def finished(pricer: Pricer, session: Session, start: Start, last: Progress) -> tuple[Session, Progress]:
-    """Return a session with all that was reported of it taken, and its end: that of its stop, or else the last reading."""
-    session = follow(pricer, session, start, last, with_gaps=True)
-    last = session.progress or last
+    """Return a session all of whose readings were taken, and its end: that of its stop, or else the last reading."""
     if session.reported is None:
         return session, last
     end, flags = _after_stop(start, last, session.reported)

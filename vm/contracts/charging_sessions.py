@@ -12,7 +12,6 @@ from vm.contracts.charging_disputes import Disputes
 from vm.contracts.charging_events import (
     SessionAuthorized,
     SessionStarted,
-    SessionUpdated,
     StopDeferred,
     StopDisputed,
     StopQuarantined,
@@ -147,7 +146,8 @@ class Sessions(Disputes):
         """Report a reading. Readings count in the order of their numbers, whatever order they come in.
 
         One that came before an earlier one waits for that. The first report of a number counts: another, and one after the end,
-        changes nothing. The last that is missing before a reported end settles the session.
+        changes nothing, but that readings are taken whose turn has come and that were too many for one call. The last that is
+        missing before a reported end settles the session.
         Errors: UNKNOWN_SESSION, NOT_PERMITTED, NOT_STARTED, EVENT_IN_FUTURE, READING_MISSING (send that one first; if it is lost,
         the one before it once more, as this number). Emits SessionUpdated, StopRequested, SessionCompleted.
 
@@ -157,16 +157,18 @@ class Sessions(Disputes):
         """
         session = self._of_station(ctx, session_id)
         start, last = _started(ctx, session, at_s)
-        if session.status is not SessionStatus.ACTIVE or _is_nothing_new(session, last, sequence):
+        is_new = session.status is SessionStatus.ACTIVE and not _is_nothing_new(session, last, sequence)
+        if is_new:
+            _require_past(ctx, at_s)
+            furthest = last.sequence + AHEAD_MAX
+            require(sequence <= furthest, ChargingError.READING_MISSING, missing=last.sequence + 1, furthest=furthest)
+            waiting = (*session.ahead, Reading(sequence, meter_wh, at_s, charging))
+            session = replace(session, ahead=tuple(sorted(waiting, key=attrgetter("sequence"))))
+        if not is_new and not session.can_go_on:
             return
-        _require_past(ctx, at_s)
-        furthest = last.sequence + AHEAD_MAX
-        require(sequence <= furthest, ChargingError.READING_MISSING, missing=last.sequence + 1, furthest=furthest)
-        waiting = (*session.ahead, Reading(sequence, meter_wh, at_s, charging))
-        session = replace(session, ahead=tuple(sorted(waiting, key=attrgetter("sequence"))))
         pricer = self._pricer(session, ctx.charge)
-        if sequence == last.sequence + 1:
-            self._go_on(ctx, session_id, follow(pricer, session, start, last), start, last, pricer)
+        if session.can_go_on:
+            self._go_on(ctx, session_id, session, start, last, pricer)
             return
         self.sessions[session_id] = session
         if session.reported is None:
@@ -238,13 +240,13 @@ class Sessions(Disputes):
         return replace(session, timer=ctx.schedule(session.deadline_ms + 1, self.expire, session_id))
 
     def _go_on(self, ctx: Context, session_id: bytes, session: Session, start: Start, before: Progress, pricer: Pricer) -> None:
-        """Keep a session whose next readings were taken, or settle it where those were the last."""
+        """Take a session's next readings, and settle it where those were the last."""
         if session.has_ended and not session.disputed:
             self._finish(ctx, session_id, session, pricer)
             return
+        session = follow(pricer, session, start, before)
         now = pricer.priced(start, session.progress or before)
-        self.sessions[session_id] = replace(session, progress=now)
-        ctx.emit(SessionUpdated(session_id, now.sequence, now.meter_wh - start.meter_wh, now.at_s, now.cost))
+        self._update(ctx, session_id, session, start, now)
         if session.reported is None:
             self._watch_credit(ctx, session_id, session, before, now)
 
@@ -266,6 +268,8 @@ class Sessions(Disputes):
         """Take another report of a session's end: one that differs opens a dispute, where there can still be one."""
         first = session.reported or self._record(ctx, session.operator, session.records[0]).stop
         if first == stop:
+            if session.has_ended and not session.disputed:  # its last readings were too many for one call
+                self._end(ctx, session_id, session, ctx.charge)
             return
         if session.disputed or self._may_open(ctx, session_id, session):
             ctx.emit(StopDisputed(session_id, stop))

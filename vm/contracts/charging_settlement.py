@@ -12,9 +12,27 @@ from ledger.codec import INT_MAX
 from ledger.types import Motes
 from vm.contract import U64, Address, Bytes32, Context, Map, read, require, scheduled, write
 from vm.contracts.asset import Asset, AssetError
-from vm.contracts.charging_events import DebtPaid, RefundPaid, SessionCompleted, SessionInvalidated, SettlementLeft
+from vm.contracts.charging_events import (
+    DebtPaid,
+    RefundPaid,
+    SessionCompleted,
+    SessionInvalidated,
+    SessionUpdated,
+    SettlementLeft,
+)
 from vm.contracts.charging_parties import portions
-from vm.contracts.charging_pricing import LINE_GAS, POINT_GAS, WAITING_GAS, Charge, Pricer, cdr_lines, finished, motes
+from vm.contracts.charging_pricing import (
+    FOLLOW_GAS,
+    LINE_GAS,
+    POINT_GAS,
+    WAITING_GAS,
+    Charge,
+    Pricer,
+    cdr_lines,
+    finished,
+    follow,
+    motes,
+)
 from vm.contracts.charging_records import Cdr, CdrKind, Part, RefundDue
 from vm.contracts.charging_splits import Splits
 from vm.contracts.charging_types import (
@@ -33,6 +51,7 @@ from vm.pricing import Cost
 PURPOSE: Final = "charging"
 CALENDAR_GAS: Final = 2_000_000
 """What the calendar may use for pricing a session, of the 3,000,000 that one of its calls has."""
+CALENDAR_FOLLOW_GAS: Final = CALENDAR_GAS // 2
 PAGE: Final = 32
 """How many records one reading returns at most."""
 
@@ -82,8 +101,9 @@ class Settlement(Splits):
         """End a session whose deadline passed: at its last reading, or without a bill when it never started. Anybody may.
 
         The calendar does so by itself; this is for sessions whose pricing takes more gas than it has. One whose end was reported
-        is settled at that end. Errors: UNKNOWN_SESSION, SESSION_ENDED, SESSION_DISPUTED, NOT_YET.
-        Emits SessionCompleted or SessionInvalidated.
+        is settled at that end. Where more readings have waited than one call can take, it takes some: whoever calls next goes on.
+        Errors: UNKNOWN_SESSION, SESSION_ENDED, SESSION_DISPUTED, NOT_YET.
+        Emits SessionCompleted, SessionUpdated or SessionInvalidated.
         """
         session = self._session(ctx, session_id)
         require(session.status in (SessionStatus.PENDING, SessionStatus.ACTIVE), ChargingError.SESSION_ENDED)
@@ -160,24 +180,40 @@ class Settlement(Splits):
         ctx.charge(LINE_GAS * len(record.lines))
         return record
 
-    def _end(self, ctx: Context, session_id: bytes, session: Session, charge: Charge) -> None:
+    def _end(self, ctx: Context, session_id: bytes, session: Session, charge: Charge, follow_gas: int = FOLLOW_GAS) -> None:
         """End an open session as it stands: at its last good values, or without a bill when it never started."""
         if session.start is None or session.progress is None:
             self._invalidate(ctx, session_id, session)
         else:
-            self._finish(ctx, session_id, session, self._pricer(session, charge))
+            self._finish(ctx, session_id, session, self._pricer(session, charge, follow_gas))
 
-    def _pricer(self, session: Session, charge: Charge) -> Pricer:
+    def _pricer(self, session: Session, charge: Charge, follow_gas: int = FOLLOW_GAS) -> Pricer:
         """Return a session's tariff, prepared for this call."""
-        return Pricer(self.prices[session.tariff_id], charge)
+        return Pricer(self.prices[session.tariff_id], charge, follow_gas)
 
     def _finish(self, ctx: Context, session_id: bytes, session: Session, pricer: Pricer) -> None:
-        """Settle a started session by all that was reported of it."""
+        """Settle a started session by all that was reported of it; while more waited than one call can take, go on later."""
         if session.start is None or session.progress is None:
             raise ContractError(ChargingError.NOT_STARTED)
-        start = session.start
-        session, end = finished(pricer, session, start, session.progress)
-        self._settle(ctx, session_id, session, start, end, pricer)
+        start, last = session.start, session.progress
+        session = follow(pricer, session, start, last, with_gaps=True)
+        last = session.progress or last
+        if session.ahead:
+            self._update(ctx, session_id, session, start, pricer.priced(start, last))
+            self._go_on_later(ctx, session_id)
+        else:
+            session, end = finished(pricer, session, start, last)
+            self._settle(ctx, session_id, session, start, end, pricer)
+
+    def _update(self, ctx: Context, session_id: bytes, session: Session, start: Start, now: Progress) -> None:
+        """Keep the good values of a session that goes on."""
+        self.sessions[session_id] = replace(session, progress=now)
+        ctx.emit(SessionUpdated(session_id, now.sequence, now.meter_wh - start.meter_wh, now.at_s, now.cost))
+
+    def _go_on_later(self, ctx: Context, session_id: bytes) -> None:
+        """Have the calendar go on with a session that is due: in the next block, so nobody has to."""
+        session = self._without_timer(ctx, self.sessions[session_id])
+        self.sessions[session_id] = replace(session, timer=ctx.schedule(ctx.now_ms + 1, self.expire, session_id))
 
     def _end_within_limit(self, ctx: Context, session_id: bytes, session: Session) -> None:
         """End an open session by the calendar: where pricing takes too much, leave it to whoever pays for that."""
@@ -190,7 +226,7 @@ class Settlement(Splits):
             ctx.charge(amount)
 
         try:
-            self._end(ctx, session_id, session, charge)
+            self._end(ctx, session_id, session, charge, CALENDAR_FOLLOW_GAS)
         except ContractError as failure:
             if failure.failure_code != ChargingError.TOO_MUCH_WORK.name:
                 raise

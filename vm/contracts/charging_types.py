@@ -409,6 +409,11 @@ class Session:
         return self.reported is not None and not self.missing
 
     @property
+    def can_go_on(self) -> bool:
+        """Return whether it is the turn of a reading that waits."""
+        return self.progress is not None and any(each.sequence == self.progress.sequence + 1 for each in self.ahead[:1])
+
+    @property
     def missing(self) -> int:
         """Return how many readings are missing before its end, as far as that was reported."""
         if self.reported is None or self.progress is None:
