@@ -10,14 +10,13 @@ Nothing is rounded, and a float is refused wherever it stands. Other text of a b
 """
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from datetime import date, datetime, timedelta
 from decimal import Decimal
 from typing import Any, Final, NoReturn, TypeAlias
 
 from datacar.shapes import NAMING, Shape, of_params, priced
-from datacar.units import DATE, DURATIONS, MOMENT_MS, MOMENT_S, NUMBER, BadValueError, Unit, read_number
+from datacar.units import DATE, DURATIONS, MOMENT_MS, MOMENT_S, NUMBER, BadValueError, Unit, read_number, within
 from vm.abi import Json, MethodSpec
 from vm.abi_types import Kind
 
@@ -76,7 +75,7 @@ class _Reading:
         shapes = {part.name: part for part in priced(tuple(parts), named, self._unit_of)}
         found = {}
         for name, value in given.items():
-            with _within(name):
+            with within(name):
                 found[name] = self.form(shapes[name], value) if name in shapes else self.exact(value)
         return found
 
@@ -110,7 +109,7 @@ class _Reading:
             return [self.exact(value) for value in values]  # of the wrong length: refused by what takes it
         found = []
         for number, (part, value) in enumerate(zip(parts, values, strict=True), 1):
-            with _within(f"[{number}]"):
+            with within(f"[{number}]"):
                 found.append(self.form(part, value))
         return found
 
@@ -164,12 +163,3 @@ def _moment_text(value: datetime) -> str:
     if value.microsecond % 1_000:
         raise BadValueError(f"{value.isoformat()} is finer than a millisecond", "cut it first: value.replace(microsecond=0)")
     return value.isoformat(timespec="milliseconds")
-
-
-@contextmanager
-def _within(part: str) -> Iterator[None]:
-    """Say in errors in which argument they are."""
-    try:
-        yield
-    except BadValueError as error:
-        raise BadValueError(f"{part}: {error.message}", error.hint) from error

@@ -7,14 +7,13 @@ with a decimal point is taken as its text. Where the contract's own number is an
 
 import json
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 from datacar import shapes
 from datacar.shapes import NAMING, Money, Shape, priced
-from datacar.units import BadValueError, Now, read_number
+from datacar.units import BadValueError, Now, read_number, within
 from datacar.words import in_words
 from ledger.codec import Value, as_tuple, decode, encode
 from ledger.errors import BadEncodingError, DatacarError
@@ -179,15 +178,6 @@ def _expected(shape: Shape) -> str:
             return shape.unit.hint if shape.unit is not None else f"give {shape.kind.value} as text"
 
 
-@contextmanager
-def _within(part: str) -> Iterator[None]:
-    """Say in errors in which part of a value they are."""
-    try:
-        yield
-    except BadValueError as error:
-        raise BadValueError(f"{part}: {error.message}", error.hint) from error
-
-
 def _checked(shape: Shape, value: Value) -> Value:
     """Return a canonical value once its type agrees. Raises `BadValueError`."""
     try:
@@ -227,7 +217,7 @@ def _parts_of(shape: Shape, text: str) -> Json:
 
 def _read_part(shape: Shape, place: str, data: Json, lookup: Lookup) -> Value:
     """Return a part of a list, which may also be written as text."""
-    with _within(place):
+    with within(place):
         if isinstance(data, str):
             return read_text(shape, data, lookup)
         return read_json(shape, data, lookup)
@@ -247,7 +237,7 @@ def _read_struct(shape: Shape, data: Json, lookup: Lookup) -> Value:
     for name, item in data.items():
         if name not in parts:
             _refuse(name, f"{shape.spec.name} has {', '.join(parts)}")
-        with _within(name):
+        with within(name):
             given[name] = read_json(parts[name], item, lookup)
     return assemble(shape, given)
 
@@ -294,7 +284,7 @@ def read_args(contract: str, method: str, args: Json, lookup: Lookup) -> tuple[V
         _refuse(args, f"{method} takes {', '.join(names) or 'no arguments'}")
     values = []
     for param in priced_json(params, given, lookup):
-        with _within(f"{method} {param.name}"):
+        with within(f"{method} {param.name}"):
             if param.name not in given and not param.may_be_left_out:
                 raise BadValueError("must be given", _expected(param))
             values.append(read_json(param, given[param.name], lookup) if param.name in given else left_out(param))

@@ -5,7 +5,8 @@ Exact or refused: no floats, no rounding. A bare number is in the unit that the 
 """
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Final, TypeAlias
 
@@ -47,6 +48,15 @@ class BadValueError(InvalidInputError):
 
     def __init__(self, message: str, hint: str) -> None:
         super().__init__("bad_value", message, hint=hint)
+
+
+@contextmanager
+def within(part: str) -> Iterator[None]:
+    """Say in errors in which part of a value, or in which argument, they are."""
+    try:
+        yield
+    except BadValueError as error:
+        raise BadValueError(f"{part}: {error.message}", error.hint) from error
 
 
 @dataclass(frozen=True, slots=True)

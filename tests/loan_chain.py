@@ -5,6 +5,7 @@ loan_id = chain.lend(loan())                  # offered and accepted
 events = chain.until("2024-02-01")            # what the loan contract reported on the way
 """
 
+from collections.abc import Sequence
 from copy import copy
 from dataclasses import dataclass, field, replace
 from types import SimpleNamespace
@@ -15,13 +16,13 @@ from ledger.store import MemoryStore
 from ledger.types import MOTES_PER_DATR, Motes
 from tests.loan_cases import motes
 from tests.vm_harness import START_MS, Account, Chain
-from vm.calendar import DAY_MS, Day, local_midnight_ms, parse_day
+from vm.calendar import DAY_MS, Day, day_text, local_midnight_ms, parse_day
 from vm.contracts.asset import Asset
 from vm.contracts.loan import NAME, Loan
 from vm.contracts.loan_types import RUNNING, Booking, BookingKind, LoanStatus, LoanView
 from vm.contracts.schedule import Schedule
 from vm.executor import BlockExecution
-from vm.loan.schedule import Row
+from vm.loan.schedule import Payment, Row
 from vm.loan.state import Instalment
 from vm.loan.terms import Terms
 
@@ -53,6 +54,18 @@ class LoanChain(Chain):
         self.borrower = self.account("borrower", FUNDS)
         self.seller = self.account("seller")
         self.anybody = self.account("anybody", FUNDS)
+
+    @classmethod
+    def lived(cls, terms: Terms, payments: Sequence[Payment]) -> tuple[Self, bytes]:
+        """A chain on which nothing of a loan was collected and these payments came, each on its day; and the loan's id."""
+        chain = cls(day_text(Day(terms.disbursed_on)))
+        chain.lender = chain.account("rich", 10 * FUNDS)
+        loan_id = chain.lend(terms)
+        chain.drain()
+        for payment in payments:
+            chain.until(day_text(payment.day))
+            chain.do(chain.anybody, Loan.pay, loan_id, Motes(payment.amount))
+        return chain, loan_id
 
     def block(self, *transactions: Any) -> BlockExecution:
         """As in the harness, and note what the loan contract reported; a scheduled call never fails."""

@@ -340,13 +340,7 @@ class TestReads:
 @pytest.mark.parametrize("vector", list(vectors()), ids=lambda vector: vector.name)
 def test_fineract(vector: Vector) -> None:
     """Every schedule of the vector file by a running loan: nothing is collected, and what the vector says was paid is paid."""
-    chain = LoanChain(day_text(Day(vector.terms.disbursed_on)))
-    chain.lender = chain.account("rich", 10 * FUNDS)
-    loan_id = chain.lend(vector.terms)
-    chain.drain()
-    for payment in vector.payments:
-        chain.until(day_text(payment.day))
-        chain.do(chain.anybody, Loan.pay, loan_id, Motes(payment.amount))
+    chain, loan_id = LoanChain.lived(vector.terms, vector.payments)
     chain.until(day_text(vector.day))
     shown = [
         (

@@ -6,7 +6,7 @@ import pytest
 
 from ledger.types import Motes
 from tests.loan_cases import Excerpt, Vector, excerpts, loan, motes, payment, vectors
-from tests.loan_chain import FUNDS, LoanChain
+from tests.loan_chain import LoanChain
 from vm.abi_types import type_spec
 from vm.calendar import BusinessDays, Day, day_text, parse_day
 from vm.contracts.loan import Loan
@@ -52,13 +52,7 @@ def test_published(excerpt: Excerpt) -> None:
 @pytest.mark.parametrize("excerpt", list(excerpts()), ids=lambda excerpt: excerpt.name)
 def test_published_by_a_running_loan(excerpt: Excerpt) -> None:
     """Nothing is collected, and what was paid is paid. A query has the gas for the first instalments of a long loan."""
-    chain = LoanChain(day_text(Day(excerpt.terms.disbursed_on)))
-    chain.lender = chain.account("rich", 10 * FUNDS)
-    loan_id = chain.lend(excerpt.terms)
-    chain.drain()
-    for paid in excerpt.payments:
-        chain.until(day_text(paid.day))
-        chain.do(chain.anybody, Loan.pay, loan_id, Motes(paid.amount))
+    chain, loan_id = LoanChain.lived(excerpt.terms, excerpt.payments)
     rows = chain.query(Loan.schedule, loan_id, 1, FIRST_PAGE)
     assert len(rows) == min(excerpt.terms.instalments, FIRST_PAGE)
     assert excerpt.shown(rows) == excerpt.within(rows) != []

@@ -141,7 +141,10 @@ async def test_what_was_carried_out_is_not_told_to_have_been_refused(rpc: Rpc, m
 
 
 async def test_work_that_fails_when_nobody_waits_for_it_holds_up_no_other() -> None:
+    begun = asyncio.Event()
+
     def endless() -> turns.Steps[None]:
+        begun.set()
         try:
             while True:
                 yield
@@ -150,7 +153,7 @@ async def test_work_that_fails_when_nobody_waits_for_it_holds_up_no_other() -> N
 
     work = turns.Turns()
     given_up = asyncio.create_task(work.run(endless()))
-    await asyncio.sleep(0.01)
+    await begun.wait()
     given_up.cancel()
     assert await asyncio.wait_for(work.each([1, 2], str), PATIENCE_S) == ["1", "2"]
 
