@@ -4,10 +4,10 @@ import json
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import pytest
-from typer.testing import CliRunner, Result
+from typer.testing import Result
 
 import cli
 from datacar import Client, Wallet, keystore
@@ -15,6 +15,7 @@ from datacar.units import MOMENT_S
 from node.commands import loan_asked, sending_options, wallet_files
 from node.commands.exits import Exit
 from node.secret_files import write_seed
+from tests.command_line import ok, run, said
 from tests.memory_node import FAUCET_SEED
 from tests.served_node import Served, serve
 from tests.unit.test_commands_page import COMMANDS
@@ -51,20 +52,6 @@ def environment(home: Path, served: Served, monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setenv("XDG_DATA_HOME", str(home))
     monkeypatch.setenv("DATACAR__CLIENT__RPC", served.url)
     monkeypatch.setenv(sending_options.PASSWORD_VARIABLE, "pw")
-
-
-def run(*args: str) -> Result:
-    return CliRunner().invoke(cli.app, list(args))
-
-
-def ok(*args: str) -> Any:
-    result = run(*args, "--json")
-    assert result.exit_code == 0, result.output
-    return json.loads(result.stdout)
-
-
-def said(result: Result) -> str:
-    return " ".join(result.stderr.replace("│", " ").split())
 
 
 # ---- loans

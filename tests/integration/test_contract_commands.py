@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any, Final
 
 import pytest
-from typer.testing import CliRunner, Result
 
 import cli
 from datacar import Client, Wallet, format_motes, keystore, parse_datr
@@ -25,6 +24,7 @@ from node.commands import agreement, contract_group, sending_options, wallet_fil
 from node.commands.exits import Exit
 from node.rpc.server import RpcServer
 from node.secret_files import write_seed
+from tests.command_line import ok, run, said
 from tests.memory_node import FAUCET_SEED, MemoryNode
 from tests.served_node import LoopThread, Served, Settings, serve
 from vm.contract import U32, U64, Context, Contract, read, write
@@ -60,20 +60,6 @@ def environment(wallets: Path, served: Served, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setenv("XDG_DATA_HOME", str(wallets))
     monkeypatch.setenv("DATACAR__CLIENT__RPC", served.url)
     monkeypatch.setenv(sending_options.PASSWORD_VARIABLE, "correct horse")
-
-
-def run(*args: str, stdin: str | None = None) -> Result:
-    return CliRunner().invoke(cli.app, list(args), input=stdin)
-
-
-def ok(*args: str) -> Any:
-    result = run(*args, "--json")
-    assert result.exit_code == 0, result.output
-    return json.loads(result.stdout)
-
-
-def said(result: Result) -> str:
-    return " ".join(result.stderr.replace("│", " ").split())
 
 
 @pytest.fixture

@@ -7,9 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from typer.testing import CliRunner, Result
 
-from cli import app
 from datacar.client import Client
 from genesis.certificates import check_certificate, make_certificate
 from genesis.spec_json import read_spec
@@ -21,6 +19,7 @@ from node.config import load_config
 from node.key_ring import FileKeyRing
 from node.node_folder import GOVERNANCE_KEY_NAME, Endpoints, write_node_folder
 from node.secret_files import write_seed
+from tests.command_line import ok, run
 from tests.served_node import Served, serve
 
 
@@ -45,16 +44,6 @@ def record(tmp_path: Path) -> Path:
     folder = tmp_path / "newcomer"
     ok("init", "--dir", str(folder), "--member-id", "e", "--p2p-address", "e.example:26656")
     return folder / "member.json"
-
-
-def run(*args: str, stdin: str | None = None) -> Result:
-    return CliRunner().invoke(app, list(args), input=stdin)
-
-
-def ok(*args: str) -> Any:
-    result = run(*args, "--json")
-    assert result.exit_code == 0, result.output
-    return json.loads(result.stdout)
 
 
 def decide(keys: list[str], *proposal: str) -> Any:

@@ -5,17 +5,16 @@ import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import pytest
-from typer.testing import CliRunner, Result
 
-from cli import app
 from datacar import Client, Wallet
 from ledger.policy import parse_address
 from ledger.transaction import Call, Transaction
 from node.commands import agreement, sending_options, wallet_files
 from node.commands.exits import Exit
+from tests.command_line import ok, run
 from tests.memory_node import FAUCET_SEED
 from tests.served_node import Served, serve
 
@@ -36,16 +35,6 @@ def home(tmp_path: Path, served: Served, monkeypatch: pytest.MonkeyPatch) -> Pat
     monkeypatch.setenv("DATACAR__CLIENT__RPC", served.url)
     monkeypatch.setenv(sending_options.PASSWORD_VARIABLE, "correct horse")
     return tmp_path
-
-
-def run(*args: str, stdin: str | None = None) -> Result:
-    return CliRunner().invoke(app, list(args), input=stdin)
-
-
-def ok(*args: str, stdin: str | None = None) -> Any:
-    result = run(*args, "--json", stdin=stdin)
-    assert result.exit_code == 0, result.output
-    return json.loads(result.stdout)
 
 
 def fund(served: Served, address: str, motes: int) -> str:

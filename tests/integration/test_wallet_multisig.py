@@ -6,9 +6,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import pytest
-from typer.testing import CliRunner, Result
 
-import cli
 from datacar import Client, Multisig, Wallet, parse_datr
 from datacar.amounts import format_motes
 from datacar.transactions import ChainInfo
@@ -16,6 +14,7 @@ from ledger.policy import parse_address
 from ledger.transaction import Call
 from node.commands.exits import Exit
 from node.secret_files import write_seed
+from tests.command_line import ok, run
 from tests.memory_node import FAUCET_SEED
 from tests.served_node import Served, serve
 
@@ -40,16 +39,6 @@ def folder(tmp_path: Path, served: Served, monkeypatch: pytest.MonkeyPatch) -> P
         write_seed(tmp_path / f"{name}.key", wallet.key.seed)
     write_seed(tmp_path / "faucet.key", FAUCET_SEED)
     return tmp_path
-
-
-def run(*args: str) -> Result:
-    return CliRunner().invoke(cli.app, list(args))
-
-
-def ok(*args: str) -> Any:
-    result = run(*args, "--json")
-    assert result.exit_code == 0, result.output
-    return json.loads(result.stdout)
 
 
 @pytest.fixture
